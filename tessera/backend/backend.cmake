@@ -1,0 +1,1 @@
+tessera_room(backend DEPS tessera_ops)

@@ -1,0 +1,168 @@
+// The operations a backend implements: the contract between models and devices.
+//
+// Every operation works on the rows of one forward, `rows` tokens of any mix of sequences. A row's
+// result never depends on the other rows (batch invariance): kernels keep one accumulation order
+// per output element whatever the number of rows. Arguments are trusted (checked by the model
+// code); sizes of 0 rows are legal and do nothing. Not thread-safe: one forward at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "tessera/base/status.h"
+#include "tessera/ops/mask.h"
+#include "tessera/ops/matrix.h"
+#include "tessera/ops/row_stats.h"
+
+namespace tessera::ops {
+
+// Memory on a device; `data` is dereferenceable only by that device's operations.
+class DeviceBuffer {
+ public:
+  virtual ~DeviceBuffer() = default;
+  void* data = nullptr;
+  size_t bytes = 0;
+};
+
+// Rows of a K/V page: slot s of a sequence is row s % kPageRows of page pages[s / kPageRows].
+inline constexpr int32_t kPageRows = 64;
+
+enum class KvType : uint8_t { kF32, kBF16 };
+
+// K and V of one layer: `k` and `v` each hold num_pages pages of Device::KvPageBytes(format).
+// K is stored after rotary embedding. The layout inside a page belongs to the device.
+struct KvFormat {
+  KvType type = KvType::kF32;
+  int32_t kv_heads = 0;
+  int32_t head_dim = 0;
+};
+struct KvLayer {
+  KvFormat format;
+  void* k = nullptr;
+  void* v = nullptr;
+};
+
+// Rows [row_begin, row_end) of the forward that belong to one mask of one sequence.
+struct AttentionGroup {
+  int32_t row_begin = 0;
+  int32_t row_end = 0;
+  std::span<const int32_t> pages;  // page table of the sequence
+  MaskSpec mask;
+};
+
+struct EmbedArgs {
+  const Matrix* table;               // [vocab, width]
+  std::span<const TokenId> tokens;   // [rows], all in [0, vocab)
+  float* out;                        // [rows, width]
+};
+
+struct RmsNormArgs {
+  int64_t rows;
+  int64_t width;
+  const float* x;       // [rows, width]
+  const float* weight;  // [width]
+  float eps;
+  float* out;           // [rows, width]; may alias x
+};
+
+struct LinearArgs {
+  int64_t rows;
+  const float* x;           // [rows, in]
+  const Matrix* weight;     // [out, in]
+  const float* bias;        // [out] or null
+  float* y;                 // [rows, out]; must not alias x
+  bool accumulate = false;  // y += instead of y = (residual connections)
+};
+
+// Splits fused QKV rows, applies per-head RMSNorm to Q and K if weights are given, rotates the
+// first `rotary_dim` elements of each Q and K head (rotate-half), writes K and V to their slots and
+// leaves Q in place.
+struct RotateAndStoreArgs {
+  int64_t rows;
+  float* qkv;              // [rows, (heads + 2 * kv_heads) * head_dim]: Q | K | V
+  int32_t heads;
+  const float* q_norm;     // [head_dim] or null
+  const float* k_norm;     // [head_dim] or null
+  float norm_eps;
+  int32_t rotary_dim;      // even, <= head_dim
+  const float* cos_sin;    // [rows, rotary_dim]: cos of each frequency, then sin of each
+  std::span<const int32_t> slots;            // [rows]
+  std::span<const AttentionGroup> groups;    // give each row its page table
+  KvLayer kv;
+};
+
+struct AttentionArgs {
+  const float* qkv;        // [rows, (heads + 2 * kv_heads) * head_dim]; only Q is read
+  int32_t heads;
+  float scale;             // usually 1 / sqrt(head_dim)
+  std::span<const int32_t> slots;            // [rows]
+  std::span<const AttentionGroup> groups;    // cover every row once
+  KvLayer kv;
+  float* out;              // [rows, heads * head_dim]
+};
+
+struct SiluMulArgs {
+  int64_t rows;
+  int64_t width;
+  const float* gate_up;  // [rows, 2 * width]: gate | up
+  float* out;            // [rows, width] = silu(gate) * up
+};
+
+// Copies chosen rows: out[i] = x[rows[i]].
+struct GatherRowsArgs {
+  std::span<const int32_t> rows;
+  int64_t width;
+  const float* x;  // [any, width]
+  float* out;      // [rows.size(), width]
+};
+
+// logits = hidden * headᵀ, reduced to RowStats without keeping [rows, vocab].
+struct HeadStatsArgs {
+  int64_t rows;
+  const float* hidden;  // [rows, in] after the final norm
+  const Matrix* head;   // [vocab, in]
+  const SamplingSpec* sampling;
+  std::span<const RowRequest> requests;
+  std::span<RowStats> stats;  // one per request
+};
+
+// Full logits, for goldens, likelihood and debugging; [rows, vocab] on the host.
+struct HeadLogitsArgs {
+  int64_t rows;
+  const float* hidden;
+  const Matrix* head;
+  float* logits;
+};
+
+struct KvCopyArgs {
+  KvLayer kv;
+  std::span<const int32_t> pages;  // page table of the sequence
+  std::span<const std::pair<int32_t, int32_t>> moves;  // (from slot, to slot), applied in order
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string_view name() const = 0;  // "cpu:avx512bf16", "cuda:0"
+
+  virtual Result<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) = 0;
+  virtual Result<std::unique_ptr<DeviceBuffer>> Upload(std::span<const float> values) = 0;
+  virtual Result<std::unique_ptr<Matrix>> Pack(const MatrixSource& source) = 0;
+  virtual int64_t KvPageBytes(const KvFormat& format) const = 0;  // one of K or V, one layer
+
+  virtual Status Embed(const EmbedArgs& args) = 0;
+  virtual Status RmsNorm(const RmsNormArgs& args) = 0;
+  virtual Status Linear(const LinearArgs& args) = 0;
+  virtual Status RotateAndStore(const RotateAndStoreArgs& args) = 0;
+  virtual Status Attention(const AttentionArgs& args) = 0;
+  virtual Status SiluMul(const SiluMulArgs& args) = 0;
+  virtual Status GatherRows(const GatherRowsArgs& args) = 0;
+  virtual Status HeadStats(const HeadStatsArgs& args) = 0;
+  virtual Status HeadLogits(const HeadLogitsArgs& args) = 0;
+  virtual Status KvCopy(const KvCopyArgs& args) = 0;
+};
+
+}  // namespace tessera::ops

@@ -1,0 +1,46 @@
+// Weight matrices in the packed layout of one device.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "tessera/tensor/tensor.h"
+
+namespace tessera::ops {
+
+// How the elements of a weight matrix are stored. Quantised formats hold integers with one scale
+// (and, when asymmetric, one zero point) per `group` input features of an output feature;
+// group 0 means one per output feature.
+enum class WeightType : uint8_t { kF32, kBF16, kInt8, kInt4 };
+
+struct WeightFormat {
+  WeightType type = WeightType::kBF16;
+  int32_t group = 0;
+  bool symmetric = true;
+  bool operator==(const WeightFormat&) const = default;
+};
+
+// Tensors [out_i, in] stacked along their output features, for example Q, K and V.
+struct MatrixSource {
+  std::vector<TensorView> parts;
+  WeightFormat format;
+};
+
+// An immutable packed matrix W of logical shape [out, in]; made by Device::Pack, understood only
+// by the device that made it.
+class Matrix {
+ public:
+  Matrix(int64_t out, int64_t in, WeightFormat format) : out_(out), in_(in), format_(format) {}
+  virtual ~Matrix() = default;
+
+  int64_t out() const { return out_; }
+  int64_t in() const { return in_; }
+  const WeightFormat& format() const { return format_; }
+  virtual int64_t bytes() const = 0;  // what one forward has to read, scales included
+
+ private:
+  int64_t out_, in_;
+  WeightFormat format_;
+};
+
+}  // namespace tessera::ops
