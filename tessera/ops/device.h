@@ -119,12 +119,12 @@ struct GatherRowsArgs {
   float* out;      // [rows.size(), width]
 };
 
-// logits = hidden * headᵀ, reduced to RowStats without keeping [rows, vocab].
+// logits = hidden * headᵀ, reduced to RowStats without keeping [rows, vocab]. The head is read once
+// for all requests, whatever mix of SamplingSpecs they carry.
 struct HeadStatsArgs {
   int64_t rows;
   const float* hidden;  // [rows, in] after the final norm
   const Matrix* head;   // [vocab, in]
-  const SamplingSpec* sampling;
   std::span<const RowRequest> requests;
   std::span<RowStats> stats;  // one per request
 };

@@ -14,7 +14,7 @@ using TokenId = int32_t;
 
 enum class FilterOrder : uint8_t { kTopKTopP, kTopPTopK };  // SDAR and AR / Dream
 
-// How logits become a distribution and a choice. Shared by the rows of one plan.
+// How logits become a distribution and a choice. Rows of one batch may differ in it.
 //
 // Order: suppress -> repetition penalty -> temperature -> filters -> choice. Ties go to the lower
 // token id. All arithmetic is fp32 or wider.
@@ -40,6 +40,7 @@ struct RowRequest {
   int32_t row = 0;            // index into the hidden rows handed to the head
   int32_t guidance_row = -1;  // >= 0: logits are u + (scale + 1) * (c - u), c of `row`, u of this row
   float guidance_scale = 0;
+  const SamplingSpec* sampling = nullptr; // never null
   RngKey key;                             // noise of this row's choice
   std::span<const TokenId> history;       // for the repetition penalty
   std::span<const TokenId> probe;         // ids whose probability is wanted
