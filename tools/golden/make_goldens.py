@@ -12,6 +12,8 @@ import warnings
 from pathlib import Path
 
 import torch
+import torch._dynamo
+import transformers
 
 import refs
 import tiny
@@ -28,13 +30,13 @@ GOLDENS = {
     "qwen2": dict(arch="qwen2", seed=13, size=dict(hidden=48, heads=6, kv_heads=2, head_dim=8, theta=1000000.0)),
     "qwen3": dict(arch="qwen3", seed=14, sharded=True, size=dict(
         hidden=48, heads=4, kv_heads=2, head_dim=16, tied=True, theta=1000000.0)),
-    "llada": dict(arch="llada", seed=15, size=dict(kv_heads=4, theta=500000.0, gain=4.0)),
-    "llada_gqa_tied": dict(arch="llada", seed=16, size=dict(kv_heads=2, theta=500000.0, tied=True, gain=3.0)),
-    "dream": dict(arch="dream", seed=17, dtype="bf16", sharded=True, size=dict(theta=1000000.0, gain=4.0)),
+    "llada": dict(arch="llada", seed=15, size=dict(kv_heads=4, theta=500000.0, gain=5.0)),
+    "llada_gqa_tied": dict(arch="llada", seed=16, size=dict(kv_heads=2, theta=500000.0, tied=True, gain=4.0)),
+    "dream": dict(arch="dream", seed=17, dtype="bf16", sharded=True, size=dict(theta=1000000.0, gain=6.0)),
     "sdar": dict(arch="sdar", seed=18, size=dict(
-        hidden=48, heads=4, kv_heads=2, head_dim=16, theta=1000000.0, block=4, gain=4.0)),
+        hidden=48, heads=4, kv_heads=2, head_dim=16, theta=1000000.0, block=4, gain=6.0)),
     "fast_dllm_v2": dict(arch="fast_dllm_v2", seed=19, lengths=(1, 7, 33, 70), size=dict(
-        theta=1000000.0, block=32, gain=4.0)),
+        theta=1000000.0, block=32, gain=6.0)),
 }
 PATHS = {
     "llada_code": "folder with modeling_llada.py", "llada_sampler": "generate.py of LLaDA",
@@ -74,7 +76,7 @@ def golden(references, name, out, decode):
     model, cfg, summary = checkpoint(references, folder, folder / "model", **spec)
     (folder / "meta.json").write_text(json.dumps(summary, indent=1) + "\n")
     if decode:
-        cases = traces.cases(references, name, spec["arch"], model, cfg)
+        cases = traces.cases(references, name, model, cfg)
         body = ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases)
         (folder / "decode.json").write_text("[\n" + body + "\n]\n")
     print(name, json.dumps(summary), flush=True)
@@ -109,6 +111,8 @@ def main():
     args = p.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
+    torch._dynamo.config.disable = True
+    transformers.logging.set_verbosity_error()
     references = refs.References(vars(args))
     if args.random:
         if not args.arch:

@@ -154,5 +154,6 @@ class References:
 
     def fast_dllm_v2_sampler(self):
         """The batched block sampler, unbound."""
-        return self.get("s:v2", lambda: script("ref_fast_dllm_v2_generate", self.path("fast_dllm_v2_sampler"))
+        return self.get("s:v2", lambda: script(
+            "ref_fast_dllm_v2_generate", self.path("fast_dllm_v2_sampler"), [("@auto_docstring\n", "")])
                         .Fast_dLLM_QwenForCausalLM.batch_sample)

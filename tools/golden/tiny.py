@@ -98,6 +98,7 @@ def randomise(model, cfg, seed, gain):
     """
     rng = torch.Generator().manual_seed(seed)
     mask = cfg.get("mask_token_id", special(cfg["vocab_size"])["mask"])
+    tied = cfg.get("tie_word_embeddings", cfg.get("weight_tying"))
     for name, p in sorted(model.named_parameters()):
         noise = torch.randn(p.shape, generator=rng)
         if "norm" in name or "ln_f" in name:
@@ -105,11 +106,10 @@ def randomise(model, cfg, seed, gain):
         elif name.endswith("bias"):
             value = 0.5 * noise
         else:
-            scale = 1.0
+            scale = 2.0 if tied and name.endswith(("o_proj.weight", "down_proj.weight", "_out.weight")) else 1.0
             if any(key in name for key in ("q_proj", "k_proj")):
                 scale = 2.0
             elif name.endswith(("embed_tokens.weight", "wte.weight")):
-                tied = cfg.get("tie_word_embeddings", cfg.get("weight_tying"))
                 scale = gain if tied else 0.5 * p.shape[1] ** 0.5
             elif name.endswith(("lm_head.weight", "transformer.ff_out.weight")):
                 scale = gain
