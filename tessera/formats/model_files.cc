@@ -1,0 +1,52 @@
+#include "tessera/formats/model_files.h"
+
+#include <filesystem>
+#include <system_error>
+
+#include "tessera/formats/checkpoint.h"
+#include "tessera/formats/json.h"
+#include "tessera/formats/llama2c.h"
+#include "tessera/formats/quote.h"
+
+namespace tessera {
+
+namespace fs = std::filesystem;
+
+Result<nlohmann::json> ReadConfig(const std::string& folder) {
+  const std::string path = (fs::path(folder) / "config.json").string();
+  TESSERA_ASSIGN_OR_RETURN(nlohmann::json config,
+                           ReadJsonFile(path, {.max_bytes = size_t{4} << 20}));
+  TESSERA_RETURN_IF_ERROR(JsonObject::Of(config, path).status());
+  return config;
+}
+
+Result<ModelFiles> OpenModelFiles(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  ModelFiles model;
+  if (fs::is_directory(status)) {
+    model.folder = path;
+    model.config_name = (fs::path(path) / "config.json").string();
+    TESSERA_ASSIGN_OR_RETURN(model.config, ReadConfig(path));
+    TESSERA_ASSIGN_OR_RETURN(model.tensors, Checkpoint::Open(path));
+    return model;
+  }
+  if (!fs::exists(status)) {
+    return NotFound("{}: no such model; expected a Hugging Face checkpoint folder or a llama2.c "
+                    ".bin file",
+                    Printable(path, 4096));
+  }
+  if (fs::path(path).extension() != ".bin") {
+    return InvalidArgument("{}: not a model; expected a Hugging Face checkpoint folder or a "
+                           "llama2.c .bin file",
+                           Printable(path, 4096));
+  }
+  TESSERA_ASSIGN_OR_RETURN(auto file, Llama2cFile::Open(path));
+  model.folder = fs::path(path).parent_path().string();
+  model.config_name = path;
+  model.config = file->Config();
+  model.tensors = std::move(file);
+  return model;
+}
+
+}  // namespace tessera

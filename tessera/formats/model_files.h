@@ -1,0 +1,26 @@
+// Opens whatever the user calls a model: a Hugging Face checkpoint folder, or a llama2.c .bin file.
+// Every later reader (GGUF) joins here, so that models see one config and one TensorSource.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tessera/base/status.h"
+#include "tessera/formats/tensor_source.h"
+
+namespace tessera {
+
+struct ModelFiles {
+  std::string folder;       // where tokenizer files are looked for
+  std::string config_name;  // for messages: the config.json, or the file it was derived from
+  nlohmann::json config;    // an object
+  std::unique_ptr<TensorSource> tensors;
+};
+
+Result<ModelFiles> OpenModelFiles(const std::string& path);
+
+// folder/config.json, checked to be an object.
+Result<nlohmann::json> ReadConfig(const std::string& folder);
+
+}  // namespace tessera

@@ -1,0 +1,103 @@
+#include "tessera/formats/tensor_source.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "tessera/formats/quote.h"
+
+namespace tessera {
+namespace {
+
+bool IsFloating(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+bool Matches(const Shape& shape, const Shape& expected) {
+  return std::equal(shape.begin(), shape.end(), expected.begin(), expected.end(),
+                    [](int64_t have, int64_t want) { return want == kAnyExtent || have == want; });
+}
+
+// A value is NaN or infinite exactly when all exponent bits are set. The largest exponent of a
+// block is a plain max-reduction, which compilers turn into vector code; files give no alignment,
+// so blocks are copied to the stack first.
+template <typename Word, Word kExponent>
+bool BlockIsFinite(const std::byte* data, size_t count) {
+  constexpr size_t kBlock = 1024;
+  Word words[kBlock];
+  std::memcpy(words, data, count * sizeof(Word));
+  Word largest = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const Word exponent = static_cast<Word>(words[i] & kExponent);
+    largest = exponent > largest ? exponent : largest;
+  }
+  return largest != kExponent;
+}
+
+template <typename Word, Word kExponent>
+bool AllFinite(const std::byte* data, size_t count) {
+  constexpr size_t kBlock = 1024;
+  for (size_t i = 0; i < count; i += kBlock) {
+    const size_t rows = std::min(kBlock, count - i);
+    if (!BlockIsFinite<Word, kExponent>(data + i * sizeof(Word), rows)) return false;
+  }
+  return true;
+}
+
+bool AllFinite(const TensorView& tensor) {
+  const size_t count = static_cast<size_t>(NumElements(tensor.shape));
+  switch (tensor.dtype) {
+    case DType::kF32: return AllFinite<uint32_t, 0x7f800000>(tensor.data, count);
+    case DType::kF16: return AllFinite<uint16_t, 0x7c00>(tensor.data, count);
+    case DType::kBF16: return AllFinite<uint16_t, 0x7f80>(tensor.data, count);
+    default: return true;
+  }
+}
+
+}  // namespace
+
+Result<TensorView> TensorSource::Get(std::string_view name, Accept accept) const {
+  const TensorView* tensor = Find(name);
+  if (tensor == nullptr) return Missing(name);
+  if (accept == Accept::kFloating && !IsFloating(tensor->dtype)) {
+    return Unimplemented("{}: tensor {} has dtype {}; expected f32, f16 or bf16", origin(),
+                         Quoted(name), Name(tensor->dtype));
+  }
+  return *tensor;
+}
+
+Result<TensorView> TensorSource::Get(std::string_view name, const Shape& expected,
+                                     Accept accept) const {
+  TESSERA_ASSIGN_OR_RETURN(TensorView tensor, Get(name, accept));
+  if (!Matches(tensor.shape, expected)) {
+    return DataLoss("{}: tensor {} has shape {}; expected {}", origin(), Quoted(name),
+                    ToString(tensor.shape), ToString(expected));
+  }
+  return tensor;
+}
+
+Result<TensorView> TensorSource::GetFinite(std::string_view name, const Shape& expected) const {
+  TESSERA_ASSIGN_OR_RETURN(TensorView tensor, Get(name, expected));
+  TESSERA_RETURN_IF_ERROR(CheckFinite(tensor, name).WithContext(origin()));
+  return tensor;
+}
+
+Status TensorSource::Missing(std::string_view name) const {
+  return NotFound("{}: tensor {} is missing", origin(), Quoted(name));
+}
+
+Status CheckFinite(const TensorView& tensor, std::string_view name) {
+  if (AllFinite(tensor)) return OkStatus();
+  const int64_t count = NumElements(tensor.shape);
+  int64_t first = -1, bad = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    if (std::isfinite(FloatAt(tensor, i))) continue;
+    if (first < 0) first = i;
+    ++bad;
+  }
+  return DataLoss("tensor {} {} holds {} value{} that {} NaN or infinite (first: element {} is {})",
+                  Quoted(name), ToString(tensor.shape), bad, bad == 1 ? "" : "s",
+                  bad == 1 ? "is" : "are", first, FloatAt(tensor, first));
+}
+
+}  // namespace tessera
