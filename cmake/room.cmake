@@ -33,4 +33,6 @@ function(tessera_test name)
   target_link_libraries(${name} PRIVATE ${TEST_DEPS} GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE TESSERA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES ENVIRONMENT
+    "GTEST_OUTPUT=json:${PROJECT_BINARY_DIR}/test-results/${name}.json")  # ./dev test counts these
 endfunction()
