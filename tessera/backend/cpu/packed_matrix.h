@@ -1,0 +1,53 @@
+// Weight matrices as the CPU kernels read them: one layout for every instruction-set level.
+//
+// Output features come in panels of 16, the last one padded with zero features:
+//   bf16  [out/16][in/2][16][2]  64 bytes are 16 outputs x 2 consecutive inputs: one row of an AMX
+//                                B tile, one vdpbf16ps operand, two AVX2 registers
+//   f32   [out/16][in][16]       64 bytes are 16 outputs x 1 input
+// Inputs are padded with zeros to a multiple of kInputPad, so kernels have no input remainder.
+// Immutable after PackMatrix; any number of threads may read it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "tessera/base/status.h"
+#include "tessera/base/thread_pool.h"
+#include "tessera/ops/matrix.h"
+
+namespace tessera::cpu {
+
+inline constexpr int64_t kPanel = 16;     // output features of a panel
+inline constexpr int64_t kInputPad = 32;  // inputs of one AMX bf16 tile row
+
+class PackedMatrix : public ops::Matrix {
+ public:
+  ~PackedMatrix() override;
+  PackedMatrix(const PackedMatrix&) = delete;
+  PackedMatrix& operator=(const PackedMatrix&) = delete;
+
+  int64_t bytes() const override { return num_panels() * panel_bytes(); }
+  int64_t num_panels() const { return (out() + kPanel - 1) / kPanel; }
+  int64_t padded_in() const { return (in() + kInputPad - 1) / kInputPad * kInputPad; }
+  int64_t panel_bytes() const { return panel_bytes_; }
+  const std::byte* data() const { return data_; }
+
+  // Weights of one output feature (a row of an embedding table); out: [in].
+  void ReadRow(int64_t row, float* out) const;
+
+ private:
+  friend Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source,
+                                                          ThreadPool& pool);
+  PackedMatrix(int64_t out, int64_t in, ops::WeightFormat format, int64_t panel_bytes)
+      : Matrix(out, in, format), panel_bytes_(panel_bytes) {}
+
+  int64_t panel_bytes_;
+  std::byte* data_ = nullptr;  // mapping of mapped_bytes_
+  size_t mapped_bytes_ = 0;
+};
+
+// Packs F32, F16 or BF16 tensors [out_i, in], stacked, as f32 or bf16 (round to nearest even).
+// Refuses other dtypes and shapes that do not stack; other formats are kUnimplemented.
+Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source, ThreadPool& pool);
+
+}  // namespace tessera::cpu
