@@ -1,0 +1,74 @@
+// Prefix and dual cache (Fast-dLLM, arXiv 2505.22618, section 3.2): a full forward when a window
+// begins, then only the window's rows (dual) or the window and everything after it (prefix) against
+// K/V that stay as they were. With refresh = 1 both equal no cache.
+#include "tessera/decode/diffusion/cache/registry.h"
+
+namespace tessera::decode::cache {
+namespace {
+
+enum class Reach { kWindow, kSuffix };
+
+class WindowPolicy : public CachePolicy {
+ public:
+  WindowPolicy(Reach reach, int32_t refresh) : reach_(reach), refresh_(refresh) {}
+
+  CachePlan Plan(const SequenceView& view, const Window& window, bool new_window) override {
+    const int32_t end = view.canvas();
+    const bool full = new_window || (refresh_ > 0 && since_full_ + 1 >= refresh_);
+    since_full_ = full ? 0 : since_full_ + 1;
+    if (full) return {.kind = ForwardKind::kFull, .rows = {0, end}, .keys = {{0, end}}};
+    return {.kind = ForwardKind::kWindow,
+            .rows = {window.begin, reach_ == Reach::kWindow ? window.end : end},
+            .keys = {{0, end}}};
+  }
+  void Ran(const SequenceView&) override {}
+
+ private:
+  Reach reach_;
+  int32_t refresh_;
+  int32_t since_full_ = 0;
+};
+
+Result<std::unique_ptr<CachePolicy>> Make(Reach reach, const char* name, const Options& options,
+                                          const ModelTraits& traits) {
+  if (traits.attention != ops::AttentionKind::kBidirectional) {
+    return InvalidArgument(
+        "cache={} approximates bidirectional attention; this model is {}: use cache=exact or none",
+        name, ops::Name(traits.attention));
+  }
+  return std::unique_ptr<CachePolicy>(
+      std::make_unique<WindowPolicy>(reach, static_cast<int32_t>(options.Int("refresh"))));
+}
+
+std::vector<OptionSpec> WindowOptions() {
+  return {IntOption("refresh", 0, 0, 1 << 20,
+                    "full forward every so many steps; 0: only when a block begins")};
+}
+
+}  // namespace
+
+const CachePolicyEntry& Prefix() {
+  static const CachePolicyEntry entry = {
+      .name = "prefix",
+      .source = "Fast-dLLM, arXiv 2505.22618",
+      .help = "keep K/V before the block; recompute the block and what follows",
+      .options = WindowOptions(),
+      .make = [](const Options& options, const ModelTraits& traits) {
+        return Make(Reach::kSuffix, "prefix", options, traits);
+      }};
+  return entry;
+}
+
+const CachePolicyEntry& Dual() {
+  static const CachePolicyEntry entry = {
+      .name = "dual",
+      .source = "Fast-dLLM, arXiv 2505.22618",
+      .help = "keep K/V before and after the block; recompute only the block",
+      .options = WindowOptions(),
+      .make = [](const Options& options, const ModelTraits& traits) {
+        return Make(Reach::kWindow, "dual", options, traits);
+      }};
+  return entry;
+}
+
+}  // namespace tessera::decode::cache
