@@ -34,5 +34,5 @@ function(tessera_test name)
   target_compile_definitions(${name} PRIVATE TESSERA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES ENVIRONMENT
-    "GTEST_OUTPUT=json:${PROJECT_BINARY_DIR}/test-results/${name}.json")  # ./dev test counts these
+    "GTEST_OUTPUT=xml:${PROJECT_BINARY_DIR}/test-results/gtest-${name}.xml")  # ./dev test counts these
 endfunction()

@@ -1,12 +1,11 @@
 """Prints the closing line of ./dev test: tally.py RESULTS_DIR.
 
-RESULTS_DIR holds ctest.xml and, for each GoogleTest binary that ran to its end, <ctest name>.json.
+RESULTS_DIR holds ctest.xml and, for each GoogleTest binary that ran to its end, gtest-<ctest name>.xml.
 Counts single GoogleTest cases. A ctest entry without GoogleTest results counts as one case, and one
 that failed although every case passed (a crash, a leak report) as one failure more.
 """
 
 import collections
-import json
 import pathlib
 import sys
 import xml.etree.ElementTree as xml
@@ -15,23 +14,23 @@ import xml.etree.ElementTree as xml
 def gtest_cases(path):
     """[(name, "passed" | "failed" | "skipped: reason")] of one GoogleTest result file."""
     cases = []
-    for suite in json.loads(path.read_text())["testsuites"]:
-        for case in suite["testsuite"]:
-            name = f'{suite["name"]}.{case["name"]}'
-            if case.get("failures"):
-                cases.append((name, "failed"))
-            elif case.get("result") == "SKIPPED":
-                reasons = [skip["message"].strip().splitlines()[-1] for skip in case.get("skipped", ())]
-                cases.append((name, "skipped: " + (reasons[0] if reasons else "no reason given")))
-            elif case.get("status") == "RUN":
-                cases.append((name, "passed"))
+    for case in xml.parse(path).getroot().iter("testcase"):
+        name = f'{case.get("classname")}.{case.get("name")}'
+        skipped = case.find("skipped")
+        if case.find("failure") is not None:
+            cases.append((name, "failed"))
+        elif skipped is not None:
+            reason = skipped.get("message", "").strip().splitlines()
+            cases.append((name, "skipped: " + (reason[-1] if reason else "no reason given")))
+        elif case.get("status") == "run":
+            cases.append((name, "passed"))
     return cases
 
 
 def entry_cases(entry, results):
     """Cases of one ctest entry, which may be a GoogleTest binary or any other command."""
     name = entry.get("name")
-    path = results / f"{name}.json"
+    path = results / f"gtest-{name}.xml"
     cases = [(f"{name}: {case}", result) for case, result in gtest_cases(path)] if path.exists() else []
     if entry.get("status") in ("fail", "notrun") and entry.find("skipped") is None:
         if all(result != "failed" for _, result in cases):
