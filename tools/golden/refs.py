@@ -53,7 +53,8 @@ def script(name, path, replace=()):
 def _attention(q, k, v, causal=False, softmax_scale=None, **_):
     """Stand-in for the fused attention call: [batch, length, heads, dim] in and out, grouped keys allowed."""
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=softmax_scale, enable_gqa=True).transpose(1, 2)
+    out = F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=softmax_scale, enable_gqa=True)
+    return out.transpose(1, 2)
 
 
 def _rms_norm(x, weight, bias=None, eps=1e-6, **_):

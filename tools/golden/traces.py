@@ -1,7 +1,8 @@
 """Decode traces: run the public samplers on the tiny models and record ids, forwards and commits.
 
 A case is kept only if small random noise on every logit leaves the whole trace unchanged, so no recorded decision is
-a near tie. The rules themselves are written out in tests/golden/README.md.
+a near tie, and if neighbouring options give another trace, so every case can fail. The rules are written out in
+tests/golden/README.md.
 """
 import contextlib
 import io
@@ -101,7 +102,8 @@ def run_greedy(refs, model, cfg, prompt, o):
 
 def run_llada(refs, model, cfg, prompt, o):
     """The base LLaDA loop."""
-    generate = refs.llada_sampler(o.get("eos", cfg["eos_token_id"]), o.get("eot", tiny.special(cfg["vocab_size"])["eot"]))
+    ids = tiny.special(cfg["vocab_size"])
+    generate = refs.llada_sampler(o.get("eos", ids["eos"]), o.get("eot", ids["eot"]))
     return generate(model, prompt, attention_mask=torch.ones_like(prompt), steps=o["steps"],
                     gen_length=o["gen_length"], block_length=o["block_length"], temperature=0.0,
                     cfg_scale=o["cfg_scale"], mask_id=cfg["mask_token_id"],
