@@ -1,0 +1,318 @@
+#include "tessera/models/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+namespace tessera::models {
+namespace {
+
+// Rows of the FFN evaluated at once: enough to make its linears compute-bound, while the
+// [rows, 2 * ffn_width] activations of a long prefill stay small.
+constexpr int64_t kFfnRows = 512;
+
+float* Floats(const std::unique_ptr<ops::DeviceBuffer>& buffer) {
+  return buffer ? static_cast<float*>(buffer->data) : nullptr;
+}
+
+}  // namespace
+
+// Reads the tensors of one checkpoint in file order and keeps count.
+class Decoder::Loader {
+ public:
+  Loader(const TensorSource& source, Decoder& model, const LoadOptions& options)
+      : source_(source), model_(model), options_(options), total_(source.total_bytes()) {}
+
+  Result<TensorView> Read(const std::string& name, const Shape& shape) {
+    TESSERA_ASSIGN_OR_RETURN(TensorView tensor, source_.GetFinite(name, shape));
+    read_ += tensor.bytes();
+    if (options_.progress && !options_.progress(read_, total_)) {
+      return Cancelled("{}: loading was cancelled", source_.origin());
+    }
+    return tensor;
+  }
+
+  struct Part {
+    std::string name;
+    int64_t out;
+  };
+
+  Result<std::unique_ptr<ops::Matrix>> ReadMatrix(const std::vector<Part>& parts, int64_t in) {
+    ops::MatrixSource matrix{.parts = {}, .format = model_.format_};
+    for (const Part& part : parts) {
+      TESSERA_ASSIGN_OR_RETURN(TensorView tensor, Read(part.name, {part.out, in}));
+      matrix.parts.push_back(tensor);
+    }
+    TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ops::Matrix> packed, model_.device_.Pack(matrix));
+    for (const Part& part : parts) source_.Advise(part.name, MapAdvice::kDontNeed);
+    model_.weight_bytes_ += packed->bytes();
+    return packed;
+  }
+
+  // Several vectors one after the other; null when the names are empty.
+  Result<Vector> ReadVector(const std::vector<Part>& parts) {
+    if (parts.front().name.empty()) return Vector();
+    std::vector<float> values;
+    for (const Part& part : parts) {
+      TESSERA_ASSIGN_OR_RETURN(TensorView tensor, Read(part.name, {part.out}));
+      const std::vector<float> floats = ToFloats(tensor);
+      values.insert(values.end(), floats.begin(), floats.end());
+    }
+    model_.weight_bytes_ += static_cast<int64_t>(values.size() * sizeof(float));
+    return model_.device_.Upload(values);
+  }
+
+  Result<Layer> ReadLayer(int64_t index) {
+    const DecoderConfig& config = model_.config_;
+    const TensorNames& names = config.names;
+    const int64_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
+    const auto at = [&](const std::string& pattern) {
+      return pattern.empty() ? pattern : LayerName(pattern, index);
+    };
+    Layer layer;
+    TESSERA_ASSIGN_OR_RETURN(layer.attention_norm,
+                             ReadVector({{at(names.attention_norm), config.width}}));
+    TESSERA_ASSIGN_OR_RETURN(
+        layer.qkv, ReadMatrix({{at(names.q), q}, {at(names.k), kv}, {at(names.v), kv}}, config.width));
+    TESSERA_ASSIGN_OR_RETURN(
+        layer.qkv_bias,
+        ReadVector({{at(names.q_bias), q}, {at(names.k_bias), kv}, {at(names.v_bias), kv}}));
+    TESSERA_ASSIGN_OR_RETURN(layer.q_norm, ReadVector({{at(names.q_norm), config.head_dim}}));
+    TESSERA_ASSIGN_OR_RETURN(layer.k_norm, ReadVector({{at(names.k_norm), config.head_dim}}));
+    TESSERA_ASSIGN_OR_RETURN(layer.o, ReadMatrix({{at(names.o), config.width}}, q));
+    TESSERA_ASSIGN_OR_RETURN(layer.ffn_norm, ReadVector({{at(names.ffn_norm), config.width}}));
+    TESSERA_ASSIGN_OR_RETURN(
+        layer.gate_up,
+        ReadMatrix({{at(names.gate), config.ffn_width}, {at(names.up), config.ffn_width}},
+                   config.width));
+    TESSERA_ASSIGN_OR_RETURN(layer.down,
+                             ReadMatrix({{at(names.down), config.width}}, config.ffn_width));
+    return layer;
+  }
+
+  // A tensor we do not know means that the network is not what its config says.
+  Status RefuseSurplus() const {
+    std::set<std::string> known(model_.config_.names.ignored.begin(),
+                                model_.config_.names.ignored.end());
+    for (const TensorSpec& tensor : ListTensors(model_.config_)) known.insert(tensor.name);
+    for (const std::string& name : source_.names()) {
+      if (known.count(name) > 0 || name.ends_with("rotary_emb.inv_freq")) continue;
+      if (model_.config_.tied_head && name == model_.config_.names.head) continue;
+      return InvalidArgument(
+          "{}: unexpected tensor '{}': architecture {} has no such tensor with this config.json",
+          source_.origin(), name, model_.config_.architecture);
+    }
+    return OkStatus();
+  }
+
+ private:
+  const TensorSource& source_;
+  Decoder& model_;
+  const LoadOptions& options_;
+  int64_t total_, read_ = 0;
+};
+
+Result<std::unique_ptr<Decoder>> Decoder::Load(const DecoderConfig& config,
+                                               const TensorSource& tensors, ops::Device& device,
+                                               const LoadOptions& options) {
+  std::unique_ptr<Decoder> model(new Decoder(config, device));
+  TESSERA_ASSIGN_OR_RETURN(TensorView embedding,
+                           tensors.Get(config.names.embedding, {config.vocab, config.width}));
+  model->format_ = options.format.value_or(
+      ops::WeightFormat{.type = embedding.dtype == DType::kBF16 ? ops::WeightType::kBF16
+                                                                : ops::WeightType::kF32,
+                        .group = 0,
+                        .symmetric = true});
+  Loader loader(tensors, *model, options);
+  TESSERA_RETURN_IF_ERROR(loader.RefuseSurplus());
+  TESSERA_ASSIGN_OR_RETURN(model->embedding_,
+                           loader.ReadMatrix({{config.names.embedding, config.vocab}}, config.width));
+  if (!config.tied_head) {
+    // A forward reads a few rows of the embedding, but the whole head.
+    model->weight_bytes_ -= model->embedding_->bytes();
+    TESSERA_ASSIGN_OR_RETURN(model->head_,
+                             loader.ReadMatrix({{config.names.head, config.vocab}}, config.width));
+  }
+  for (int64_t i = 0; i < config.layers; ++i) {
+    TESSERA_ASSIGN_OR_RETURN(Layer layer, loader.ReadLayer(i));
+    model->layers_.push_back(std::move(layer));
+  }
+  TESSERA_ASSIGN_OR_RETURN(model->final_norm_,
+                           loader.ReadVector({{config.names.final_norm, config.width}}));
+  model->frequencies_ = RotaryFrequencies(config);
+  return model;
+}
+
+Result<std::unique_ptr<kv::KvCache>> Decoder::MakeKvCache(int32_t num_pages) {
+  const ops::KvFormat format{
+      .type = format_.type == ops::WeightType::kF32 ? ops::KvType::kF32 : ops::KvType::kBF16,
+      .kv_heads = static_cast<int32_t>(config_.kv_heads),
+      .head_dim = static_cast<int32_t>(config_.head_dim)};
+  return kv::KvCache::Create(device_, format, static_cast<int32_t>(config_.layers), num_pages);
+}
+
+Status Decoder::ReserveWorkspace(int64_t rows) {
+  if (rows <= workspace_.rows) return OkStatus();
+  const int64_t ffn_rows = std::min(rows, kFfnRows);
+  const auto reserve = [&](Vector& buffer, int64_t num_rows, int64_t width) -> Status {
+    TESSERA_ASSIGN_OR_RETURN(
+        buffer, device_.Allocate(static_cast<size_t>(num_rows * width) * sizeof(float)));
+    return OkStatus();
+  };
+  workspace_.rows = 0;
+  const int64_t q = config_.heads * config_.head_dim, kv = config_.kv_heads * config_.head_dim;
+  TESSERA_RETURN_IF_ERROR(reserve(workspace_.hidden, rows, config_.width));
+  TESSERA_RETURN_IF_ERROR(reserve(workspace_.normed, rows, config_.width));
+  TESSERA_RETURN_IF_ERROR(reserve(workspace_.qkv, rows, q + 2 * kv));
+  TESSERA_RETURN_IF_ERROR(reserve(workspace_.attention, rows, q));
+  TESSERA_RETURN_IF_ERROR(reserve(workspace_.gate_up, ffn_rows, 2 * config_.ffn_width));
+  TESSERA_RETURN_IF_ERROR(reserve(workspace_.ffn, ffn_rows, config_.ffn_width));
+  TESSERA_RETURN_IF_ERROR(reserve(workspace_.cos_sin, rows, config_.head_dim));
+  workspace_.rows = rows;
+  return OkStatus();
+}
+
+// Cosines and sines are computed once per position and copied per row.
+Status Decoder::FillRotary(std::span<const int32_t> positions) {
+  const size_t width = static_cast<size_t>(config_.head_dim), half = frequencies_.size();
+  const int32_t largest = *std::max_element(positions.begin(), positions.end());
+  for (size_t position = rotary_table_.size() / width; position <= static_cast<size_t>(largest);
+       ++position) {
+    rotary_table_.resize((position + 1) * width);
+    float* entry = &rotary_table_[position * width];
+    for (size_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(position) * frequencies_[i];
+      entry[i] = std::cos(angle);
+      entry[half + i] = std::sin(angle);
+    }
+  }
+  float* out = Floats(workspace_.cos_sin);
+  for (const int32_t position : positions) {
+    std::memcpy(out, &rotary_table_[static_cast<size_t>(position) * width], width * sizeof(float));
+    out += width;
+  }
+  return OkStatus();
+}
+
+Status Decoder::RunAttention(const Layer& layer, const ForwardInput& input,
+                             const ops::KvLayer& kv) {
+  const int64_t rows = static_cast<int64_t>(input.tokens.size());
+  const float eps = static_cast<float>(config_.norm_eps);
+  TESSERA_RETURN_IF_ERROR(device_.RmsNorm({.rows = rows,
+                                           .width = config_.width,
+                                           .x = Floats(workspace_.hidden),
+                                           .weight = Floats(layer.attention_norm),
+                                           .eps = eps,
+                                           .out = Floats(workspace_.normed)}));
+  TESSERA_RETURN_IF_ERROR(device_.Linear({.rows = rows,
+                                          .x = Floats(workspace_.normed),
+                                          .weight = layer.qkv.get(),
+                                          .bias = Floats(layer.qkv_bias),
+                                          .y = Floats(workspace_.qkv)}));
+  TESSERA_RETURN_IF_ERROR(
+      device_.RotateAndStore({.rows = rows,
+                              .qkv = Floats(workspace_.qkv),
+                              .heads = static_cast<int32_t>(config_.heads),
+                              .q_norm = Floats(layer.q_norm),
+                              .k_norm = Floats(layer.k_norm),
+                              .norm_eps = eps,
+                              .rotary_dim = static_cast<int32_t>(config_.head_dim),
+                              .cos_sin = Floats(workspace_.cos_sin),
+                              .slots = input.slots,
+                              .groups = input.groups,
+                              .kv = kv}));
+  TESSERA_RETURN_IF_ERROR(device_.Attention(
+      {.qkv = Floats(workspace_.qkv),
+       .heads = static_cast<int32_t>(config_.heads),
+       .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim))),
+       .slots = input.slots,
+       .groups = input.groups,
+       .kv = kv,
+       .out = Floats(workspace_.attention)}));
+  return device_.Linear({.rows = rows,
+                         .x = Floats(workspace_.attention),
+                         .weight = layer.o.get(),
+                         .bias = nullptr,
+                         .y = Floats(workspace_.hidden),
+                         .accumulate = true});
+}
+
+Status Decoder::RunFfn(const Layer& layer, int64_t rows) {
+  TESSERA_RETURN_IF_ERROR(device_.RmsNorm({.rows = rows,
+                                           .width = config_.width,
+                                           .x = Floats(workspace_.hidden),
+                                           .weight = Floats(layer.ffn_norm),
+                                           .eps = static_cast<float>(config_.norm_eps),
+                                           .out = Floats(workspace_.normed)}));
+  for (int64_t begin = 0; begin < rows; begin += kFfnRows) {
+    const int64_t count = std::min(kFfnRows, rows - begin);
+    const int64_t offset = begin * config_.width;
+    TESSERA_RETURN_IF_ERROR(device_.Linear({.rows = count,
+                                            .x = Floats(workspace_.normed) + offset,
+                                            .weight = layer.gate_up.get(),
+                                            .bias = nullptr,
+                                            .y = Floats(workspace_.gate_up)}));
+    TESSERA_RETURN_IF_ERROR(device_.SiluMul({.rows = count,
+                                             .width = config_.ffn_width,
+                                             .gate_up = Floats(workspace_.gate_up),
+                                             .out = Floats(workspace_.ffn)}));
+    TESSERA_RETURN_IF_ERROR(device_.Linear({.rows = count,
+                                            .x = Floats(workspace_.ffn),
+                                            .weight = layer.down.get(),
+                                            .bias = nullptr,
+                                            .y = Floats(workspace_.hidden) + offset,
+                                            .accumulate = true}));
+  }
+  return OkStatus();
+}
+
+Status Decoder::ForwardHidden(const ForwardInput& input, const kv::KvCache& kv) {
+  const int64_t rows = static_cast<int64_t>(input.tokens.size());
+  TESSERA_RETURN_IF_ERROR(ReserveWorkspace(rows));
+  TESSERA_RETURN_IF_ERROR(FillRotary(input.positions));
+  TESSERA_RETURN_IF_ERROR(device_.Embed({.table = embedding_.get(),
+                                         .tokens = input.tokens,
+                                         .out = Floats(workspace_.hidden)}));
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    TESSERA_RETURN_IF_ERROR(RunAttention(layers_[i], input, kv.layer(static_cast<int32_t>(i))));
+    TESSERA_RETURN_IF_ERROR(RunFfn(layers_[i], rows));
+  }
+  // The attention buffer may be narrower than the hidden state, so the FFN's norm buffer takes the
+  // gathered rows and the norm runs in place.
+  TESSERA_RETURN_IF_ERROR(device_.GatherRows({.rows = input.out_rows,
+                                              .width = config_.width,
+                                              .x = Floats(workspace_.hidden),
+                                              .out = Floats(workspace_.normed)}));
+  return device_.RmsNorm({.rows = static_cast<int64_t>(input.out_rows.size()),
+                          .width = config_.width,
+                          .x = Floats(workspace_.normed),
+                          .weight = Floats(final_norm_),
+                          .eps = static_cast<float>(config_.norm_eps),
+                          .out = Floats(workspace_.normed)});
+}
+
+Status Decoder::Forward(const ForwardInput& input, const kv::KvCache& kv,
+                        std::span<const ops::RowRequest> requests,
+                        std::span<ops::RowStats> stats) {
+  if (input.tokens.empty()) return OkStatus();
+  TESSERA_RETURN_IF_ERROR(ForwardHidden(input, kv));
+  return device_.HeadStats({.rows = static_cast<int64_t>(input.out_rows.size()),
+                            .hidden = Floats(workspace_.normed),
+                            .head = &head(),
+                            .requests = requests,
+                            .stats = stats});
+}
+
+Status Decoder::ForwardLogits(const ForwardInput& input, const kv::KvCache& kv,
+                              std::vector<float>* logits) {
+  logits->resize(input.out_rows.size() * static_cast<size_t>(config_.vocab));
+  if (input.tokens.empty()) return OkStatus();
+  TESSERA_RETURN_IF_ERROR(ForwardHidden(input, kv));
+  return device_.HeadLogits({.rows = static_cast<int64_t>(input.out_rows.size()),
+                             .hidden = Floats(workspace_.normed),
+                             .head = &head(),
+                             .logits = logits->data()});
+}
+
+}  // namespace tessera::models

@@ -1,0 +1,79 @@
+// The dense transformer decoder that all supported architectures share: RMSNorm, rotary grouped
+// attention, SwiGLU. Architecture files only describe it (DecoderConfig).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "tessera/formats/tensor_source.h"
+#include "tessera/models/decoder_config.h"
+#include "tessera/models/model.h"
+
+namespace tessera::models {
+
+struct LoadOptions {
+  // Format of the matrices; unset: f32 for F32 and F16 checkpoints, bf16 for BF16 ones.
+  std::optional<ops::WeightFormat> format;
+  // Called with (bytes read, bytes in all); returning false cancels.
+  std::function<bool(int64_t, int64_t)> progress;
+};
+
+class Decoder : public Model {
+ public:
+  // Reads and checks every tensor: missing, surplus, misshapen and non-finite ones are refused by
+  // name. `tensors` is not needed afterwards.
+  static Result<std::unique_ptr<Decoder>> Load(const DecoderConfig& config,
+                                               const TensorSource& tensors, ops::Device& device,
+                                               const LoadOptions& options);
+
+  const ops::ModelTraits& traits() const override { return config_.traits; }
+  const DecoderConfig& config() const { return config_; }
+  const ops::WeightFormat& format() const { return format_; }
+  int64_t weight_bytes() const override { return weight_bytes_; }
+  Result<std::unique_ptr<kv::KvCache>> MakeKvCache(int32_t num_pages) override;
+
+  Status Forward(const ForwardInput& input, const kv::KvCache& kv,
+                 std::span<const ops::RowRequest> requests,
+                 std::span<ops::RowStats> stats) override;
+  Status ForwardLogits(const ForwardInput& input, const kv::KvCache& kv,
+                       std::vector<float>* logits) override;
+
+ private:
+  using Vector = std::unique_ptr<ops::DeviceBuffer>;  // f32
+  struct Layer {
+    Vector attention_norm, ffn_norm, qkv_bias, q_norm, k_norm;  // the last three may be null
+    std::unique_ptr<ops::Matrix> qkv, o, gate_up, down;
+  };
+  // Activations of one forward, grown to the largest one seen.
+  struct Workspace {
+    int64_t rows = 0;
+    Vector hidden, normed, qkv, attention, gate_up, ffn, cos_sin;
+  };
+
+  class Loader;
+
+  Decoder(const DecoderConfig& config, ops::Device& device) : config_(config), device_(device) {}
+
+  Status ReserveWorkspace(int64_t rows);
+  Status FillRotary(std::span<const int32_t> positions);
+  // Runs the layers; leaves the normed hidden state of out_rows in workspace_.normed.
+  Status ForwardHidden(const ForwardInput& input, const kv::KvCache& kv);
+  Status RunAttention(const Layer& layer, const ForwardInput& input, const ops::KvLayer& kv);
+  Status RunFfn(const Layer& layer, int64_t rows);
+  const ops::Matrix& head() const { return head_ ? *head_ : *embedding_; }
+
+  DecoderConfig config_;
+  ops::Device& device_;
+  ops::WeightFormat format_;
+  int64_t weight_bytes_ = 0;
+  std::unique_ptr<ops::Matrix> embedding_, head_;  // head_ is null when tied
+  Vector final_norm_;
+  std::vector<Layer> layers_;
+  std::vector<float> frequencies_;
+  std::vector<float> rotary_table_;  // [positions seen, head_dim]: cos | sin
+  Workspace workspace_;
+};
+
+}  // namespace tessera::models
