@@ -36,13 +36,13 @@ def config(arch, size):
             "n_layers": s["layers"], "pad_token_id": ids["eos"], "precision": "amp_bf16", "residual_dropout": 0.0,
             "rms_norm_eps": 1e-05, "rope": True, "rope_full_precision": True, "rope_theta": s["theta"],
             "scale_logits": False, "torch_dtype": "float32", "transformers_version": "4.46.2", "use_cache": False,
-            "vocab_size": s["vocab"], "weight_tying": s["tied"]}
+            "vocab_size": s["vocab"], "weight_tying": bool(s["tied"])}
     out = {
         "architectures": None, "attention_dropout": 0.0, "bos_token_id": ids["bos"], "eos_token_id": ids["eos"],
         "hidden_act": "silu", "hidden_size": s["hidden"], "initializer_range": 0.02,
         "intermediate_size": s["inter"], "max_position_embeddings": 512, "model_type": None,
         "num_attention_heads": s["heads"], "num_hidden_layers": s["layers"], "num_key_value_heads": s["kv_heads"],
-        "rms_norm_eps": 1e-06, "rope_theta": s["theta"], "tie_word_embeddings": s["tied"],
+        "rms_norm_eps": 1e-06, "rope_theta": s["theta"], "tie_word_embeddings": bool(s["tied"]),
         "torch_dtype": "float32", "transformers_version": "4.52.4", "use_cache": True, "vocab_size": s["vocab"]}
     window = {"max_window_layers": s["layers"], "sliding_window": None, "use_sliding_window": False}
     if arch == "llama":

@@ -21,7 +21,7 @@ class Recorder:
     def __init__(self, model, prompt, mask, place, noise=None):
         self.model, self.mask, self.place, self.noise = model, mask, place, noise
         self.known = dict(enumerate(prompt))
-        self.steps = []
+        self.steps, self.sampled = [], None
 
     def _see(self, offset, ids):
         for pos, token in enumerate(ids, offset):
@@ -39,17 +39,36 @@ class Recorder:
             out.logits = out.logits + NOISE * (2 * torch.rand(out.logits.shape, generator=self.noise) - 1)
         return out
 
+    def _sample(self, *args, **kw):
+        out = self.inner_sample(*args, **kw)
+        self.sampled = out[0][0].tolist()
+        return out
+
     def __enter__(self):
         self.inner = self.model.forward
         self.model.forward = self._forward
+        self.inner_sample = getattr(self.model, "sample_with_top_p", None)
+        if self.inner_sample:
+            self.model.sample_with_top_p = self._sample
         return self
 
     def __exit__(self, *_):
         del self.model.forward
+        if self.inner_sample:
+            del self.model.sample_with_top_p
 
     def result(self, final):
-        """The 'expected' part of a case."""
-        self._see(0, final)
+        """The 'expected' part of a case.
+
+        Fast-dLLM v2 overwrites what follows a stop with padding, which would hide the ids of the last commits; those
+        are taken from the sampler, whose window starts at a multiple of its length.
+        """
+        seen = list(final)
+        if self.sampled and self.steps[-1][0] != "finalise":
+            for pos in range(len(seen)):
+                if pos not in self.known:
+                    seen[pos] = self.sampled[pos % len(self.sampled)]
+        self._see(0, seen)
         nfe = {"total": len(self.steps)}
         for kind, _ in self.steps:
             nfe[kind] = nfe.get(kind, 0) + 1
