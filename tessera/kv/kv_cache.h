@@ -22,6 +22,7 @@ class KvCache {
                                                  int32_t num_layers, int32_t num_pages);
 
   ops::KvLayer layer(int32_t index) const;
+  int32_t num_layers() const { return num_layers_; }
   PagePool& pool() { return pool_; }
   int64_t bytes_per_slot() const;  // K and V of all layers
 
