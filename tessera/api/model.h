@@ -1,0 +1,167 @@
+// The public interface: load a model folder, generate text, learn what it cost.
+//
+// Standard library types only. A Model is used by one thread at a time. Nothing here prints,
+// throws or aborts on input; every error says what was wrong and what would be accepted.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tessera/base/result.h"
+
+namespace tessera::api {
+
+using TokenId = int32_t;
+
+struct LoadOptions {
+  std::string device = "cpu";
+  std::string isa = "auto";    // cpu: auto | generic | avx2 | avx512 | avx512bf16 | amx
+  int threads = 0;             // cpu: 0 = all available cores
+  std::string dtype = "auto";  // auto | f32 | bf16: format of the weight matrices
+  TokenId mask_id = -1;        // for checkpoints whose config does not name the mask token
+  // (bytes read, bytes in all); return false to cancel.
+  std::function<bool(int64_t, int64_t)> progress;
+};
+
+struct ModelInfo {
+  std::string path;
+  std::string architecture;
+  std::string attention;  // causal | bidirectional | block-causal
+  std::string dtype;      // of the weight matrices in memory
+  std::string device;     // "cpu:avx512bf16"
+  std::string default_strategy;
+  int64_t parameters = 0;
+  int64_t weight_bytes = 0;  // read by every forward
+  int64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn_width = 0;
+  int64_t vocab = 0, context = 0, block = 0;  // block: block-causal models only
+  bool shifted_logits = false;
+  TokenId mask_id = -1;
+  std::vector<TokenId> stop_ids;
+  bool has_tokenizer = false, has_chat_template = false;
+  double load_seconds = 0;
+};
+
+struct Message {
+  std::string role;  // system | user | assistant
+  std::string content;
+};
+
+struct SamplingOptions {
+  float temperature = 0;
+  int32_t top_k = 0;            // 0: off
+  float top_p = 1;
+  float min_p = 0;
+  float repetition_penalty = 1;
+  uint64_t seed = 0;
+};
+
+// A token being placed on the canvas.
+struct Placed {
+  int32_t position = 0;
+  TokenId token = 0;
+  float confidence = 0;
+};
+
+// The canvas after a step. Spans are valid during the callback only.
+struct StepView {
+  int32_t step = 0;
+  std::string_view kind;  // full | window | finalise
+  int32_t rows = 0;       // evaluated in this step
+  std::span<const Placed> placed;
+  std::span<const TokenId> canvas;      // prompt included; the mask token where undecided
+  std::span<const float> confidence;    // per position; 0 where undecided or given
+  int32_t prompt_length = 0;
+};
+
+// Exactly one of messages, text and ids is the prompt.
+struct GenerateRequest {
+  std::vector<Message> messages;  // through the model's chat template
+  std::string text;               // as it is; the model's special tokens are recognised
+  std::vector<TokenId> ids;
+  std::string strategy;           // "" = the model's default; see ListStrategyMembers()
+  SamplingOptions sampling;
+  int32_t max_new_tokens = 128;
+  bool ignore_stop = false;  // do not end at end-of-text tokens
+  bool whole_canvas = false; // decide every position even when the text has ended
+  // New final text, never a part of a UTF-8 character; empty chunks are not delivered.
+  std::function<void(std::string_view)> on_text;
+  std::function<bool(const StepView&)> on_step;  // return false to cancel
+};
+
+struct GenerateMetrics {
+  int64_t prompt_tokens = 0;
+  int64_t output_tokens = 0;  // to the first end-of-text, it included
+  int64_t full_forwards = 0, window_forwards = 0, finalise_forwards = 0;
+  int64_t rows = 0;           // evaluated in all forwards
+  int64_t drafted = 0, accepted = 0;
+  double seconds = 0;         // first plan to last commit, loading and tokenising excluded
+  double first_forward_seconds = 0;
+
+  int64_t forwards() const { return full_forwards + window_forwards + finalise_forwards; }
+  double tokens_per_forward() const {
+    return forwards() == 0 ? 0 : static_cast<double>(output_tokens) / static_cast<double>(forwards());
+  }
+  double tokens_per_second() const {
+    return seconds <= 0 ? 0 : static_cast<double>(output_tokens) / seconds;
+  }
+};
+
+struct GenerateResult {
+  std::string text;             // of the output, special tokens left out
+  std::string canvas_text;      // prompt and output, for infilling
+  std::vector<TokenId> output;  // end-of-text excluded
+  std::vector<float> confidence;  // [output]
+  std::vector<TokenId> canvas;    // prompt included; the mask token where undecided
+  std::string finish_reason;      // stop | length | cancelled
+  std::string strategy;           // that was used
+  GenerateMetrics metrics;
+};
+
+// Negative log-likelihood of a text under a causal model.
+struct Score {
+  int64_t tokens = 0;        // predicted, the first token excluded
+  double nll_per_token = 0;  // nats
+};
+
+// Time of one forward of `rows` rows against `keys` cached rows.
+struct ForwardTiming {
+  int32_t rows = 0;
+  int32_t keys = 0;
+  double seconds = 0;  // median
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // `path`: a Hugging Face checkpoint folder, or a llama2.c .bin file.
+  static Result<std::unique_ptr<Model>> Load(const std::string& path, const LoadOptions& options);
+
+  virtual const ModelInfo& info() const = 0;
+
+  // `special`: recognise special tokens in the text and add those that the tokenizer adds.
+  virtual Result<std::vector<TokenId>> Encode(std::string_view text, bool special) const = 0;
+  virtual std::string Decode(std::span<const TokenId> ids) const = 0;
+  // The text of one token as it stands in a sentence; the mask token is "".
+  virtual std::string TokenText(TokenId id) const = 0;
+  virtual Result<std::vector<TokenId>> EncodeChat(const std::vector<Message>& messages) const = 0;
+
+  virtual Result<GenerateResult> Generate(const GenerateRequest& request) = 0;
+  // All requests share forwards; each result equals that of Generate.
+  virtual std::vector<Result<GenerateResult>> GenerateBatch(
+      std::span<const GenerateRequest> requests) = 0;
+  // Checks a strategy text without running it.
+  virtual Status CheckStrategy(const std::string& strategy) const = 0;
+
+  virtual Result<Score> ScoreIds(std::span<const TokenId> ids) = 0;
+  virtual Result<std::vector<ForwardTiming>> TimeForwards(std::span<const int32_t> rows,
+                                                          int32_t keys, int32_t repeats) = 0;
+};
+
+}  // namespace tessera::api
