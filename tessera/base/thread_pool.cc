@@ -20,8 +20,12 @@ constexpr int32_t kMember = 2;  // added per worker inside
 // How long an idle worker, and a caller waiting for the last worker, spins before it sleeps.
 constexpr std::chrono::microseconds kSpin{50};
 
-// Which pool and worker the current thread is running a body for: nested calls run inline.
-thread_local int current_worker = -1;
+// The loop body that the current thread is inside of, if any: calls nested in it run inline.
+struct Inside {
+  const ThreadPool* pool = nullptr;
+  int worker = 0;
+};
+thread_local Inside inside;
 
 void CpuRelax() {
 #if defined(__x86_64__)
@@ -64,11 +68,15 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::ParallelFor(int64_t n, int64_t grain, Body body) {
   if (n <= 0) return;
   grain = std::max<int64_t>(grain, 1);
-  if (size_ == 1 || n <= grain || current_worker >= 0 || busy_.exchange(true)) {
-    const int saved = current_worker;
-    current_worker = std::max(saved, 0);
-    body(0, n, current_worker);
-    current_worker = saved;
+  if (inside.pool == this) {
+    body(0, n, inside.worker);
+    return;
+  }
+  const Inside saved = inside;
+  if (size_ == 1 || n <= grain || busy_.exchange(true)) {
+    inside = {this, 0};
+    body(0, n, 0);
+    inside = saved;
     return;
   }
   loop_ = {&body, n, grain};
@@ -87,10 +95,11 @@ void ThreadPool::ParallelFor(int64_t n, int64_t grain, Body body) {
     }
   }
   busy_.store(false, std::memory_order_release);
+  inside = saved;
 }
 
 void ThreadPool::RunChunks(int worker) {
-  current_worker = worker;
+  inside = {this, worker};
   const Loop loop = loop_;
   int64_t begin = next_.load(std::memory_order_relaxed);
   while (begin < loop.n) {
@@ -102,7 +111,7 @@ void ThreadPool::RunChunks(int worker) {
     (*loop.body)(begin, end, worker);
     begin = next_.load(std::memory_order_relaxed);
   }
-  current_worker = -1;
+  inside = {};
 }
 
 void ThreadPool::WorkerMain(int worker) {
