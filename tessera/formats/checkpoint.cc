@@ -44,8 +44,7 @@ Status CheckInside(const fs::path& folder, const std::string& shard) {
     return OkStatus();
   }
   return InvalidArgument("{}: shard {} is a symbolic link out of the folder, to {}; refused",
-                         Printable(folder.string(), 4096), Quoted(shard),
-                         Quoted(target.string()));
+                         Printable(folder.string(), 4096), Quoted(shard), Quoted(target.string()));
 }
 
 // Names of the folder's entries that end with `suffix`, sorted.
@@ -68,26 +67,27 @@ Status CheckShardName(std::string_view name, std::string_view tensor, std::strin
   const bool plain = shard.find_first_of(std::string_view("/\\\0", 3)) == shard.npos &&
                      shard != "." && shard != "..";
   if (plain && shard.ends_with(".safetensors") && IsUtf8(shard)) return OkStatus();
-  return InvalidArgument("{}: field 'weight_map' tensor {} names file {}; accepted: a plain "
-                         "*.safetensors file name in the same folder",
-                         Printable(name, 4096), Quoted(tensor), Quoted(shard));
+  return InvalidArgument(
+      "{}: field 'weight_map' tensor {} names file {}; accepted: a plain "
+      "*.safetensors file name in the same folder",
+      Printable(name, 4096), Quoted(tensor), Quoted(shard));
 }
 
 }  // namespace
 
 Result<CheckpointIndex> ParseCheckpointIndex(std::string_view text, std::string_view name) {
-  TESSERA_ASSIGN_OR_RETURN(
-      const nlohmann::json json,
-      ParseJson(text, name, {.duplicate_keys = DuplicateKeys::kRefuse}));
+  TESSERA_ASSIGN_OR_RETURN(const nlohmann::json json,
+                           ParseJson(text, name, {.duplicate_keys = DuplicateKeys::kRefuse}));
   TESSERA_ASSIGN_OR_RETURN(const JsonObject root, JsonObject::Of(json, name));
   TESSERA_ASSIGN_OR_RETURN(const JsonObject map, root.GetObject("weight_map"));
   CheckpointIndex index;
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : map.json().items()) {
     if (!shard.is_string()) {
-      return DataLoss("{}: field 'weight_map' tensor {} is not a string; accepted: the name of "
-                      "the shard that holds it",
-                      Printable(name, 4096), Quoted(tensor));
+      return DataLoss(
+          "{}: field 'weight_map' tensor {} is not a string; accepted: the name of "
+          "the shard that holds it",
+          Printable(name, 4096), Quoted(tensor));
     }
     const auto& file = shard.get_ref<const std::string&>();
     TESSERA_RETURN_IF_ERROR(CheckShardName(name, tensor, file));
@@ -130,9 +130,10 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& folder) 
     return checkpoint;
   }
   if (files.size() > 1 || indices.size() > 1) {
-    return InvalidArgument("{}: {} .safetensors files and {} indices, and neither {} nor {} to "
-                           "say which to use",
-                           shown, files.size(), indices.size(), kWeights, kIndex);
+    return InvalidArgument(
+        "{}: {} .safetensors files and {} indices, and neither {} nor {} to "
+        "say which to use",
+        shown, files.size(), indices.size(), kWeights, kIndex);
   }
   TESSERA_ASSIGN_OR_RETURN(const auto pickles, EntriesEndingWith(folder, ".bin"));
   return NotFound("{}: no weights; expected {}, {} with its shards, or one *.safetensors file{}",
@@ -146,8 +147,7 @@ Status Checkpoint::AddFile(const std::string& path) {
     const auto [item, inserted] = tensors_.emplace(name, file.get());
     if (!inserted) {
       return DataLoss("{}: tensor {} is also in {}; accepted: each tensor in one shard",
-                      Printable(path, 4096), Quoted(name),
-                      Printable(item->second->origin(), 4096));
+                      Printable(path, 4096), Quoted(name), Printable(item->second->origin(), 4096));
     }
   }
   total_bytes_ += file->total_bytes();
@@ -161,8 +161,7 @@ Status Checkpoint::AddShards(const std::string& index_path) {
                            ParseCheckpointIndex(file->text(), index_path));
   std::map<std::string_view, const SafetensorsFile*> opened;
   for (const std::string& shard : index.shards) {
-    TESSERA_RETURN_IF_ERROR(
-        CheckInside(folder_, shard).WithContext(Printable(index_path, 4096)));
+    TESSERA_RETURN_IF_ERROR(CheckInside(folder_, shard).WithContext(Printable(index_path, 4096)));
     TESSERA_RETURN_IF_ERROR(AddFile((fs::path(folder_) / shard).string()));
     opened.emplace(shard, files_.back().get());
   }

@@ -76,8 +76,7 @@ class Builder {
     return true;
   }
 
-  bool parse_error(size_t position, const std::string&,
-                   const nlohmann::detail::exception& error) {
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) {
     // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ..."
     std::string_view what = error.what();
     if (const size_t end = what.find("] "); end != what.npos) what.remove_prefix(end + 2);
@@ -210,9 +209,8 @@ Result<Json> Read(const std::string& path, const JsonLimits& limits) {
 
 std::string Describe(const nlohmann::json& value) {
   const std::string dump =
-      value.is_structured()
-          ? fmt::format("{} of {} items", value.type_name(), value.size())
-          : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      value.is_structured() ? fmt::format("{} of {} items", value.type_name(), value.size())
+                            : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return Printable(dump, 80);
 }
 
@@ -278,15 +276,14 @@ const nlohmann::json* JsonObject::Find(std::string_view field) const {
 
 Status JsonObject::Wrong(std::string_view field, const nlohmann::json& got,
                          std::string_view accepted) const {
-  return DataLoss("{}: field {} is {}; accepted: {}", name_,
-                  Quoted(prefix_ + std::string(field)), Describe(got), accepted);
+  return DataLoss("{}: field {} is {}; accepted: {}", name_, Quoted(prefix_ + std::string(field)),
+                  Describe(got), accepted);
 }
 
 Result<const nlohmann::json*> JsonObject::Require(std::string_view field,
                                                   std::string_view accepted) const {
   if (const nlohmann::json* value = Find(field)) return value;
-  return DataLoss("{}: field {} is {}; accepted: {}", name_,
-                  Quoted(prefix_ + std::string(field)),
+  return DataLoss("{}: field {} is {}; accepted: {}", name_, Quoted(prefix_ + std::string(field)),
                   json_->contains(field) ? "null" : "missing", accepted);
 }
 

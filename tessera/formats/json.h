@@ -21,7 +21,7 @@ enum class DuplicateKeys { kLastWins, kRefuse };  // kLastWins is what Python do
 
 struct JsonLimits {
   size_t max_bytes = size_t{64} << 20;
-  size_t max_depth = 64;              // nested arrays and objects
+  size_t max_depth = 64;                // nested arrays and objects
   size_t max_values = size_t{8} << 20;  // every value, arrays and objects included
   DuplicateKeys duplicate_keys = DuplicateKeys::kLastWins;
 };

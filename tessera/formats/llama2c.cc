@@ -23,9 +23,9 @@ Status CheckSizes(const Llama2cHeader& h, std::string_view file) {
     const char* field;
     int64_t value;
     int64_t max;
-  } fields[] = {{"dim", h.dim, kMaxExtent},           {"hidden_dim", h.hidden_dim, kMaxExtent},
-                {"n_layers", h.layers, 1 << 14},      {"n_heads", h.heads, 1 << 14},
-                {"n_kv_heads", h.kv_heads, 1 << 14},  {"vocab_size", h.vocab, kMaxExtent},
+  } fields[] = {{"dim", h.dim, kMaxExtent},          {"hidden_dim", h.hidden_dim, kMaxExtent},
+                {"n_layers", h.layers, 1 << 14},     {"n_heads", h.heads, 1 << 14},
+                {"n_kv_heads", h.kv_heads, 1 << 14}, {"vocab_size", h.vocab, kMaxExtent},
                 {"seq_len", h.seq_len, kMaxExtent}};
   for (const auto& field : fields) {
     if (field.value < 1 || field.value > field.max) {
@@ -48,8 +48,8 @@ Status CheckSizes(const Llama2cHeader& h, std::string_view file) {
 int64_t ExpectedBytes(const Llama2cHeader& h) {
   const int64_t kv_dim = h.head_dim() * h.kv_heads;
   // Each product is below 2^49 and their sum below 2^52; only the factor `layers` can overflow.
-  const int64_t layer = 2 * h.dim + 2 * h.dim * h.dim + 2 * kv_dim * h.dim +
-                        3 * h.dim * h.hidden_dim;
+  const int64_t layer =
+      2 * h.dim + 2 * h.dim * h.dim + 2 * kv_dim * h.dim + 3 * h.dim * h.hidden_dim;
   int64_t floats = 0;
   if (__builtin_mul_overflow(layer, h.layers, &floats)) return -1;
   int64_t rest = h.dim + h.vocab * h.dim * (h.tied ? 1 : 2);
@@ -91,17 +91,18 @@ Result<Llama2cHeader> ReadLlama2cHeader(std::span<const std::byte> bytes, std::s
   if (static_cast<uint32_t>(Int32At(bytes, 0)) == kMagic) {
     header.version = Int32At(bytes, 4);
     if (header.version == 2) {
-      return Unimplemented("{}: llama2.c version 2 (int8) is not read; accepted: the f32 export "
-                           "(legacy, or version 1)",
-                           file);
+      return Unimplemented(
+          "{}: llama2.c version 2 (int8) is not read; accepted: the f32 export "
+          "(legacy, or version 1)",
+          file);
     }
     if (header.version != 1) {
       return Unimplemented("{}: header field 'version' is {}; accepted: 1, or the legacy header",
                            file, header.version);
     }
     if (bytes.size() < kVersionedHeaderBytes) {
-      return DataLoss("{}: truncated: {} bytes, but a version 1 header has {}", file,
-                      bytes.size(), kVersionedHeaderBytes);
+      return DataLoss("{}: truncated: {} bytes, but a version 1 header has {}", file, bytes.size(),
+                      kVersionedHeaderBytes);
     }
     at = 8;
   }
@@ -124,9 +125,10 @@ Result<Llama2cHeader> ReadLlama2cHeader(std::span<const std::byte> bytes, std::s
   const int64_t expected = ExpectedBytes(header);
   if (expected < 0) return DataLoss("{}: the header's sizes overflow", file);
   if (static_cast<uint64_t>(expected) != bytes.size()) {
-    return DataLoss("{}: {} bytes, but the header (dim {}, {} layers, vocabulary {}) needs exactly "
-                    "{} (truncated, or not llama2.c)",
-                    file, bytes.size(), header.dim, header.layers, header.vocab, expected);
+    return DataLoss(
+        "{}: {} bytes, but the header (dim {}, {} layers, vocabulary {}) needs exactly "
+        "{} (truncated, or not llama2.c)",
+        file, bytes.size(), header.dim, header.layers, header.vocab, expected);
   }
   return header;
 }

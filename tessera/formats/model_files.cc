@@ -32,14 +32,16 @@ Result<ModelFiles> OpenModelFiles(const std::string& path) {
     return model;
   }
   if (!fs::exists(status)) {
-    return NotFound("{}: no such model; expected a Hugging Face checkpoint folder or a llama2.c "
-                    ".bin file",
-                    Printable(path, 4096));
+    return NotFound(
+        "{}: no such model; expected a Hugging Face checkpoint folder or a llama2.c "
+        ".bin file",
+        Printable(path, 4096));
   }
   if (fs::path(path).extension() != ".bin") {
-    return InvalidArgument("{}: not a model; expected a Hugging Face checkpoint folder or a "
-                           "llama2.c .bin file",
-                           Printable(path, 4096));
+    return InvalidArgument(
+        "{}: not a model; expected a Hugging Face checkpoint folder or a "
+        "llama2.c .bin file",
+        Printable(path, 4096));
   }
   TESSERA_ASSIGN_OR_RETURN(auto file, Llama2cFile::Open(path));
   model.folder = fs::path(path).parent_path().string();

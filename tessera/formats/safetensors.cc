@@ -21,14 +21,17 @@ struct StoredType {
 };
 
 constexpr StoredType kStoredTypes[] = {
-    {"F32", 32, DType::kF32},     {"F16", 16, DType::kF16},   {"BF16", 16, DType::kBF16},
-    {"I64", 64, DType::kI64},     {"I32", 32, DType::kI32},   {"U8", 8, DType::kU8},
-    {"BOOL", 8, DType::kBool},    {"F64", 64, std::nullopt},  {"U64", 64, std::nullopt},
-    {"C64", 64, std::nullopt},    {"U32", 32, std::nullopt},  {"I16", 16, std::nullopt},
-    {"U16", 16, std::nullopt},    {"I8", 8, std::nullopt},    {"F8_E4M3", 8, std::nullopt},
-    {"F8_E5M2", 8, std::nullopt}, {"F8_E8M0", 8, std::nullopt}, {"F8_E4M3FNUZ", 8, std::nullopt},
-    {"F8_E5M2FNUZ", 8, std::nullopt}, {"F6_E2M3", 6, std::nullopt}, {"F6_E3M2", 6, std::nullopt},
-    {"F4", 4, std::nullopt},
+    {"F32", 32, DType::kF32},         {"F16", 16, DType::kF16},
+    {"BF16", 16, DType::kBF16},       {"I64", 64, DType::kI64},
+    {"I32", 32, DType::kI32},         {"U8", 8, DType::kU8},
+    {"BOOL", 8, DType::kBool},        {"F64", 64, std::nullopt},
+    {"U64", 64, std::nullopt},        {"C64", 64, std::nullopt},
+    {"U32", 32, std::nullopt},        {"I16", 16, std::nullopt},
+    {"U16", 16, std::nullopt},        {"I8", 8, std::nullopt},
+    {"F8_E4M3", 8, std::nullopt},     {"F8_E5M2", 8, std::nullopt},
+    {"F8_E8M0", 8, std::nullopt},     {"F8_E4M3FNUZ", 8, std::nullopt},
+    {"F8_E5M2FNUZ", 8, std::nullopt}, {"F6_E2M3", 6, std::nullopt},
+    {"F6_E3M2", 6, std::nullopt},     {"F4", 4, std::nullopt},
 };
 
 const StoredType* FindStoredType(std::string_view name) {
@@ -90,11 +93,9 @@ Status SafetensorsFile::ReadHeader(std::span<const std::byte> bytes) {
   if (text.empty() || text.front() != '{') {
     return DataLoss("{}: header does not begin with '{{' (is this safetensors?)", file);
   }
-  const JsonLimits limits{.max_bytes = kMaxHeaderBytes,
-                          .max_depth = 8,
-                          .duplicate_keys = DuplicateKeys::kRefuse};
-  TESSERA_ASSIGN_OR_RETURN(const nlohmann::json header,
-                           ParseJson(text, file + ": header", limits));
+  const JsonLimits limits{
+      .max_bytes = kMaxHeaderBytes, .max_depth = 8, .duplicate_keys = DuplicateKeys::kRefuse};
+  TESSERA_ASSIGN_OR_RETURN(const nlohmann::json header, ParseJson(text, file + ": header", limits));
 
   const std::span<const std::byte> data = rest.subspan(header_bytes);
   for (const auto& [tensor, json] : header.items()) {
@@ -113,9 +114,8 @@ Status SafetensorsFile::ReadHeader(std::span<const std::byte> bytes) {
       continue;
     }
     Entry entry;
-    TESSERA_RETURN_IF_ERROR(
-        ReadEntry(tensor, json, static_cast<int64_t>(data.size()), &entry)
-            .WithContext(fmt::format("{}: tensor {}", file, Quoted(tensor))));
+    TESSERA_RETURN_IF_ERROR(ReadEntry(tensor, json, static_cast<int64_t>(data.size()), &entry)
+                                .WithContext(fmt::format("{}: tensor {}", file, Quoted(tensor))));
     entry.view.data = data.data() + entry.begin;
     total_bytes_ += entry.end - entry.begin;
     tensors_.emplace(tensor, std::move(entry));
@@ -124,8 +124,8 @@ Status SafetensorsFile::ReadHeader(std::span<const std::byte> bytes) {
 }
 
 // Errors lack file and tensor; the caller adds them.
-Status SafetensorsFile::ReadEntry(std::string_view, const nlohmann::json& json,
-                                  int64_t data_bytes, Entry* entry) const {
+Status SafetensorsFile::ReadEntry(std::string_view, const nlohmann::json& json, int64_t data_bytes,
+                                  Entry* entry) const {
   if (!json.is_object()) {
     return DataLoss("is {}; accepted: an object with dtype, shape and data_offsets", Shown(json));
   }
@@ -169,9 +169,10 @@ Status SafetensorsFile::ReadEntry(std::string_view, const nlohmann::json& json,
                     entry->begin, entry->end);
   }
   if (entry->end > data_bytes) {
-    return DataLoss("field 'data_offsets' is [{}, {}], but the file holds {} bytes of data "
-                    "(truncated download?)",
-                    entry->begin, entry->end, data_bytes);
+    return DataLoss(
+        "field 'data_offsets' is [{}, {}], but the file holds {} bytes of data "
+        "(truncated download?)",
+        entry->begin, entry->end, data_bytes);
   }
 
   const StoredType* type = FindStoredType(entry->stored_dtype);
@@ -184,8 +185,8 @@ Status SafetensorsFile::ReadEntry(std::string_view, const nlohmann::json& json,
   if (empty) bits = 0;
   if (bits % 8 != 0 || bits / 8 != entry->end - entry->begin) {
     return DataLoss("{} of shape {} takes {} bytes, but field 'data_offsets' [{}, {}] spans {}",
-                    entry->stored_dtype, ToString(entry->view.shape), (bits + 7) / 8,
-                    entry->begin, entry->end, entry->end - entry->begin);
+                    entry->stored_dtype, ToString(entry->view.shape), (bits + 7) / 8, entry->begin,
+                    entry->end, entry->end - entry->begin);
   }
   if (type->dtype) {
     entry->supported = true;
