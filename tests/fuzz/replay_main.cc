@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <iterator>
 #include <string>
 #include <vector>
@@ -27,7 +28,7 @@ size_t RunWithNeighbours(std::vector<uint8_t> input) {
   const size_t step = std::max<size_t>(1, input.size() / kMaxPositions);
   for (size_t i = 0; i < input.size(); i += step) {
     RunOne({input.begin(), input.begin() + static_cast<std::ptrdiff_t>(i)});
-    for (const uint8_t change : {0x01, 0x80, 0xff}) {
+    for (const uint8_t change : std::initializer_list<uint8_t>{0x01, 0x80, 0xff}) {
       input[i] ^= change;
       RunOne(input);
       input[i] ^= change;
