@@ -114,6 +114,7 @@ void RunShape(int64_t out, int64_t in, cpu::Isa isa, ops::WeightType type, Threa
 
   double (*const now)() = pool.size() == 1 ? ThreadNow : Now;
   std::vector<std::vector<double>> seconds(options.rows.size());
+  std::vector<std::vector<double>> cpu_seconds(options.rows.size());
   std::vector<double> bandwidths;
   size_t turn = 0;
   for (int rep = 0; rep < options.reps; ++rep) {
@@ -125,9 +126,10 @@ void RunShape(int64_t out, int64_t in, cpu::Isa isa, ops::WeightType type, Threa
                                     .weight = weights[turn++ % weights.size()].get(),
                                     .bias = nullptr,
                                     .y = y.data()};
-      const double start = now();
+      const double start = now(), cpu_start = ProcessNow();
       cpu::Linear(args, isa, pool, scratch);
       seconds[i].push_back(now() - start);
+      cpu_seconds[i].push_back((ProcessNow() - cpu_start) / pool.size());
     }
   }
 
@@ -137,8 +139,8 @@ void RunShape(int64_t out, int64_t in, cpu::Isa isa, ops::WeightType type, Threa
   std::printf("%lld x %lld  read %.1f (median %.1f) GB/s  peak %.0f GFLOP/s\n",
               static_cast<long long>(out), static_cast<long long>(in), bandwidth * 1e-9,
               Median(bandwidths) * 1e-9, peak * 1e-9);
-  std::printf("%6s %9s %8s %9s %8s %9s %8s | %9s %8s %8s\n", "rows", "ms", "GB/s", "GFLOP/s",
-              "/1 row", "floor ms", "/floor", "best ms", "/1 row", "/floor");
+  std::printf("%6s %9s %8s %9s %8s %9s %8s | %9s %8s %8s | %8s\n", "rows", "ms", "GB/s", "GFLOP/s",
+              "/1 row", "floor ms", "/floor", "best ms", "/1 row", "/floor", "cpu ms");
   for (size_t i = 0; i < options.rows.size(); ++i) {
     const double rows = static_cast<double>(options.rows[i]);
     const double time = Median(seconds[i]), best = Least(seconds[i]);
@@ -146,9 +148,10 @@ void RunShape(int64_t out, int64_t in, cpu::Isa isa, ops::WeightType type, Threa
         static_cast<double>(weights[0]->bytes()) + 4 * rows * static_cast<double>(in + out);
     const double flop = 2 * rows * static_cast<double>(in) * static_cast<double>(out);
     const double floor = std::max(bytes / bandwidth, flop / peak);
-    std::printf("%6.0f %9.3f %8.1f %9.0f %8.2f %9.3f %8.2f | %9.3f %8.2f %8.2f\n", rows, time * 1e3,
-                bytes / time * 1e-9, flop / time * 1e-9, time / Median(seconds[0]), floor * 1e3,
-                time / floor, best * 1e3, best / Least(seconds[0]), best / floor);
+    std::printf("%6.0f %9.3f %8.1f %9.0f %8.2f %9.3f %8.2f | %9.3f %8.2f %8.2f | %8.3f\n", rows,
+                time * 1e3, bytes / time * 1e-9, flop / time * 1e-9, time / Median(seconds[0]),
+                floor * 1e3, time / floor, best * 1e3, best / Least(seconds[0]), best / floor,
+                Median(cpu_seconds[i]) * 1e3);
   }
 }
 

@@ -151,6 +151,12 @@ __attribute__((target("amx-tile,amx-bf16"))) double BF16Amx(int64_t rounds) {
 
 #endif
 
+double ReadClock(clockid_t clock) {
+  timespec time = {};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 // Best rate of several runs of about 2 ms.
 double BestRate(double (*loop)(int64_t)) {
   double best = 0;
@@ -175,11 +181,9 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-double ThreadNow() {
-  timespec time = {};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
+double ThreadNow() { return ReadClock(CLOCK_THREAD_CPUTIME_ID); }
+
+double ProcessNow() { return ReadClock(CLOCK_PROCESS_CPUTIME_ID); }
 
 double ReadBandwidth(const void* data, int64_t bytes, ThreadPool& pool) {
   using Reader = int64_t (*)(const char*, int64_t);

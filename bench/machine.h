@@ -14,6 +14,9 @@ double Now();
 // Seconds of processor time of the calling thread: excludes time taken by other programs.
 double ThreadNow();
 
+// The same, summed over all threads of the process.
+double ProcessNow();
+
 // Bytes per second that reading `data` once takes with every thread of the pool: the fastest of a
 // few loops (vector loads with and without software prefetch).
 double ReadBandwidth(const void* data, int64_t bytes, ThreadPool& pool);

@@ -6,7 +6,9 @@
 #include <cstring>
 #include <vector>
 
-#include "tessera/base/check.h"
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace tessera::cpu {
 namespace {
@@ -42,51 +44,66 @@ float ElementAsFloat(const SourceRow& row, int64_t index) {
   }
 }
 
-// Panels are packed in blocks of this many inputs: 16 rows of 256 bf16 and the packed block are
-// 8 KiB each and stay in L1.
-constexpr int64_t kBlock = 256;
-
-// rows: 16 features; to: [padded_in/2][16][2].
-void PackPanelBF16(const SourceRow* rows, int64_t in, int64_t padded_in, uint16_t* to) {
-  uint16_t block[kPanel][kBlock];
-  for (int64_t begin = 0; begin < padded_in; begin += kBlock) {
-    const int64_t count = std::min(kBlock, padded_in - begin);
-    const int64_t valid = std::clamp<int64_t>(in - begin, 0, count);
-    for (int64_t o = 0; o < kPanel; ++o) {
-      const SourceRow& row = rows[o];
-      const int64_t copied = row.data == nullptr ? 0 : valid;
-      if (row.dtype == DType::kBF16) {
-        if (copied > 0)
-          std::memcpy(block[o], row.data + begin * 2, static_cast<size_t>(copied) * 2);
-      } else {
-        for (int64_t k = 0; k < copied; ++k) {
-          block[o][k] = BF16FromFloat(ElementAsFloat(row, begin + k));
-        }
+// Both layouts are [units][16] of 32-bit units, a pair of bf16 or one f32: packing a panel is a
+// transposition of its 16 rows. Zen4, one core, bf16 to bf16: 5.4 GB/s into fresh memory (first
+// touch alone is 10.5); unit by unit 4.0, with non-temporal stores 5.2.
+void TransposeUnits(const std::byte* const* rows, int64_t units, std::byte* to) {
+  int64_t unit = 0;
+#if defined(__SSE2__)
+  for (; unit + 4 <= units; unit += 4) {
+    for (int64_t o = 0; o < kPanel; o += 4) {
+      __m128i r[4];
+      for (int64_t i = 0; i < 4; ++i) {
+        r[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[o + i] + unit * 4));
       }
-      std::fill(block[o] + copied, block[o] + count, uint16_t{0});
+      const __m128i low01 = _mm_unpacklo_epi32(r[0], r[1]), low23 = _mm_unpacklo_epi32(r[2], r[3]);
+      const __m128i high01 = _mm_unpackhi_epi32(r[0], r[1]);
+      const __m128i high23 = _mm_unpackhi_epi32(r[2], r[3]);
+      __m128i* line = reinterpret_cast<__m128i*>(to + unit * 64 + o * 4);
+      _mm_store_si128(line, _mm_unpacklo_epi64(low01, low23));
+      _mm_store_si128(line + 4, _mm_unpackhi_epi64(low01, low23));
+      _mm_store_si128(line + 8, _mm_unpacklo_epi64(high01, high23));
+      _mm_store_si128(line + 12, _mm_unpackhi_epi64(high01, high23));
     }
-    for (int64_t k = 0; k < count; k += 2) {
-      for (int64_t o = 0; o < kPanel; ++o) std::memcpy(to + o * 2, &block[o][k], 4);
-      to += 2 * kPanel;
-    }
+  }
+#endif
+  for (; unit < units; ++unit) {
+    for (int64_t o = 0; o < kPanel; ++o) std::memcpy(to + unit * 64 + o * 4, rows[o] + unit * 4, 4);
   }
 }
 
-// rows: 16 features; to: [padded_in][16].
-void PackPanelF32(const SourceRow* rows, int64_t in, int64_t padded_in, float* to) {
-  float block[kPanel][kBlock];
+// Panels are packed in blocks of this many inputs: 16 converted rows of 256 f32 are 16 KiB of L1.
+constexpr int64_t kBlock = 256;
+
+// Converts the 16 features to T (uint16_t: bf16) and packs them, see the header for the layout.
+template <typename T>
+void PackPanel(const SourceRow* rows, int64_t in, int64_t padded_in, std::byte* to) {
+  constexpr int64_t kBytes = sizeof(T);
+  constexpr DType kType = kBytes == 2 ? DType::kBF16 : DType::kF32;
+  T block[kPanel][kBlock];
   for (int64_t begin = 0; begin < padded_in; begin += kBlock) {
     const int64_t count = std::min(kBlock, padded_in - begin);
     const int64_t valid = std::clamp<int64_t>(in - begin, 0, count);
+    const std::byte* from[kPanel];
     for (int64_t o = 0; o < kPanel; ++o) {
-      const int64_t copied = rows[o].data == nullptr ? 0 : valid;
-      for (int64_t k = 0; k < copied; ++k) block[o][k] = ElementAsFloat(rows[o], begin + k);
-      std::fill(block[o] + copied, block[o] + count, 0.0f);
+      const SourceRow& row = rows[o];
+      if (row.data != nullptr && row.dtype == kType && valid == count) {
+        from[o] = row.data + begin * kBytes;  // already as it should be
+        continue;
+      }
+      const int64_t copied = row.data == nullptr ? 0 : valid;
+      for (int64_t k = 0; k < copied; ++k) {
+        if constexpr (kBytes == 2) {
+          block[o][k] = row.dtype == DType::kBF16 ? LoadUnaligned<uint16_t>(row.data, begin + k)
+                                                  : BF16FromFloat(ElementAsFloat(row, begin + k));
+        } else {
+          block[o][k] = ElementAsFloat(row, begin + k);
+        }
+      }
+      std::fill(block[o] + copied, block[o] + count, T{0});
+      from[o] = reinterpret_cast<const std::byte*>(block[o]);
     }
-    for (int64_t k = 0; k < count; ++k) {
-      for (int64_t o = 0; o < kPanel; ++o) to[o] = block[o][k];
-      to += kPanel;
-    }
+    TransposeUnits(from, count * kBytes / 4, to + begin * kPanel * kBytes);
   }
 }
 
@@ -142,6 +159,8 @@ Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source
   if (memory == MAP_FAILED) {
     return ResourceExhausted("no memory for a packed weight matrix of {} bytes", bytes);
   }
+  // Huge pages: packing into fresh memory is 3 to 4 times faster (Zen4: 5.4 against 1.7 GB/s), and
+  // reading crosses a page 512 times less often. Only a hint: failure is harmless.
   madvise(memory, bytes, MADV_HUGEPAGE);
   matrix->data_ = static_cast<std::byte*>(memory);
   matrix->mapped_bytes_ = bytes;
@@ -158,9 +177,9 @@ Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source
       std::byte* to = matrix->data_ + panel * panel_bytes;
       const SourceRow* from = &rows[panel * kPanel];
       if (type == ops::WeightType::kF32) {
-        PackPanelF32(from, in, padded_in, reinterpret_cast<float*>(to));
+        PackPanel<float>(from, in, padded_in, to);
       } else {
-        PackPanelBF16(from, in, padded_in, reinterpret_cast<uint16_t*>(to));
+        PackPanel<uint16_t>(from, in, padded_in, to);
       }
     }
   });
