@@ -16,62 +16,117 @@ namespace tessera::cpu {
 
 inline constexpr float kMinusInfinity = -__builtin_inff();
 
+// Cache lines of the next page that are fetched while this one is worked on: without that, one
+// core waits for memory half of the time at 1 row.
+struct Prefetch {
+  const char* k;
+  const char* v;
+  int32_t lines;     // of each
+  int32_t per_step;  // lines per step of two channels
+};
+
 // scores[r, slot] = q[r] . k[:, slot] for R lanes and C vectors of slots.
-template <typename V, int R, int C>
-inline void ScoreColumns(const float* q, int32_t head_dim, const float* k, float* scores) {
-  typename V::F sum[R][C];
+template <typename V, bool kBf16, int R, int C>
+inline void ScoreColumns(const float* q, int32_t head_dim, const char* k, int slot, float* scores,
+                         const Prefetch& next) {
+  using F = typename V::F;
+  F sum[R][C];
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) sum[r][c] = V::Set(0);
   }
-  for (int32_t d = 0; d < head_dim; ++d) {
-    typename V::F key[C];
-    for (int c = 0; c < C; ++c) key[c] = V::Load(k + d * kPageSlots + c * V::kLanes);
+  int32_t line = 0;
+  for (int32_t d = 0; d < head_dim; d += 2) {
+    for (int32_t end = line + next.per_step; line < end && line < next.lines; ++line) {
+      __builtin_prefetch(next.k + line * 64, 0, 2);
+      __builtin_prefetch(next.v + line * 64, 0, 2);
+    }
+    F even[C], odd[C];  // channels d and d + 1
+    for (int c = 0; c < C; ++c) {
+      const int at = slot + c * V::kLanes;
+      if constexpr (kBf16) {
+        V::LoadBf16Pair(reinterpret_cast<const uint16_t*>(k) + d * kPageSlots + 2 * at, &even[c],
+                        &odd[c]);
+      } else {
+        even[c] = V::Load(reinterpret_cast<const float*>(k) + d * kPageSlots + at);
+        odd[c] = V::Load(reinterpret_cast<const float*>(k) + (d + 1) * kPageSlots + at);
+      }
+    }
     for (int r = 0; r < R; ++r) {
-      const typename V::F query = V::Set(q[r * head_dim + d]);
-      for (int c = 0; c < C; ++c) sum[r][c] = V::Fma(query, key[c], sum[r][c]);
+      const F query = V::Set(q[r * head_dim + d]);
+      for (int c = 0; c < C; ++c) sum[r][c] = V::Fma(query, even[c], sum[r][c]);
+    }
+    if (d + 1 == head_dim) break;  // the odd half is padding
+    for (int r = 0; r < R; ++r) {
+      const F query = V::Set(q[r * head_dim + d + 1]);
+      for (int c = 0; c < C; ++c) sum[r][c] = V::Fma(query, odd[c], sum[r][c]);
     }
   }
   for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) V::Store(scores + r * kPageSlots + c * V::kLanes, sum[r][c]);
+    for (int c = 0; c < C; ++c) V::Store(scores + r * kPageSlots + slot + c * V::kLanes, sum[r][c]);
   }
 }
 
-template <typename V, int R>
-inline void Scores(const float* q, int32_t head_dim, const float* k, float* scores) {
-  constexpr int kStep = V::kTileColumns * V::kLanes;
-  for (int slot = 0; slot < kPageSlots; slot += kStep) {
-    ScoreColumns<V, R, V::kTileColumns>(q, head_dim, k + slot, scores + slot);
+template <typename V, bool kBf16, int R>
+inline void Scores(const float* q, int32_t head_dim, const char* k, float* scores,
+                   const Prefetch& next) {
+  for (int slot = 0; slot < kPageSlots; slot += V::kTileColumns * V::kLanes) {
+    // The first pass over k fetches all.
+    ScoreColumns<V, kBf16, R, V::kTileColumns>(q, head_dim, k, slot, scores,
+                                               slot == 0 ? next : Prefetch{});
   }
 }
 
-// sums[r] = sums[r] * rescale[r] + sum over the listed slots of p[r, slot] * v[slot], C vectors of
-// channels wide.
-template <typename V, int R, int C>
+// First channel of a vector of V. bf16 vectors come in pairs (even, odd halves of 32-bit words) that
+// lie 16 channels apart.
+template <typename V, bool kBf16>
+inline int ChannelOf(int vector) {
+  if constexpr (!kBf16) return vector * V::kLanes;
+  constexpr int kPairs = 16 / V::kLanes;  // pairs of vectors in a block of 32 channels
+  const int pair = vector / 2;
+  return pair / kPairs * 32 + pair % kPairs * V::kLanes + vector % 2 * 16;
+}
+
+// sums[r] = sums[r] * rescale[r] + sum over the listed slots of p[r, slot] * v[slot], for C vectors
+// of channels.
+template <typename V, bool kBf16, int R, int C>
 inline void ValueColumns(const float* p, const float* rescale, const uint8_t* slots, int num_slots,
-                         const float* v, int32_t padded_dim, float* sums) {
-  typename V::F sum[R][C];
+                         const char* v, int32_t padded_dim, int vector, float* sums) {
+  using F = typename V::F;
+  F sum[R][C];
   for (int r = 0; r < R; ++r) {
-    const typename V::F factor = V::Set(rescale[r]);
+    const F factor = V::Set(rescale[r]);
     for (int c = 0; c < C; ++c) {
-      sum[r][c] = V::Mul(V::Load(sums + r * padded_dim + c * V::kLanes), factor);
+      const int channel = ChannelOf<V, kBf16>(vector + c);
+      sum[r][c] = V::Mul(V::Load(sums + r * padded_dim + channel), factor);
     }
   }
   for (int i = 0; i < num_slots; ++i) {
-    const float* value_row = v + slots[i] * padded_dim;
-    typename V::F value[C];
-    for (int c = 0; c < C; ++c) value[c] = V::Load(value_row + c * V::kLanes);
+    F value[C];
+    const int64_t row = int64_t{slots[i]} * padded_dim;
+    if constexpr (kBf16) {
+      for (int c = 0; c < C; c += 2) {
+        V::LoadBf16Pair(reinterpret_cast<const uint16_t*>(v) + row + (vector + c) * V::kLanes,
+                        &value[c], &value[c + 1]);
+      }
+    } else {
+      for (int c = 0; c < C; ++c) {
+        value[c] = V::Load(reinterpret_cast<const float*>(v) + row + (vector + c) * V::kLanes);
+      }
+    }
     for (int r = 0; r < R; ++r) {
-      const typename V::F weight = V::Set(p[r * kPageSlots + slots[i]]);
+      const F weight = V::Set(p[r * kPageSlots + slots[i]]);
       for (int c = 0; c < C; ++c) sum[r][c] = V::Fma(weight, value[c], sum[r][c]);
     }
   }
   for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) V::Store(sums + r * padded_dim + c * V::kLanes, sum[r][c]);
+    for (int c = 0; c < C; ++c) {
+      V::Store(sums + r * padded_dim + ChannelOf<V, kBf16>(vector + c), sum[r][c]);
+    }
   }
 }
 
-template <typename V, int R>
-inline void Values(const float* p, const float* rescale, uint64_t mask, const float* v,
+template <typename V, bool kBf16, int R>
+inline void Values(const float* p, const float* rescale, uint64_t mask, const char* v,
                    int32_t padded_dim, float* sums) {
   // Hidden slots are skipped, not multiplied by 0: they may hold NaN left by an earlier sequence.
   uint8_t slots[kPageSlots];
@@ -79,14 +134,15 @@ inline void Values(const float* p, const float* rescale, uint64_t mask, const fl
   for (uint64_t rest = mask; rest != 0; rest &= rest - 1) {
     slots[num_slots++] = static_cast<uint8_t>(__builtin_ctzll(rest));
   }
-  constexpr int kStep = V::kTileColumns * V::kLanes;
-  int32_t channel = 0;
-  for (; channel + kStep <= padded_dim; channel += kStep) {
-    ValueColumns<V, R, V::kTileColumns>(p, rescale, slots, num_slots, v + channel, padded_dim,
-                                        sums + channel);
+  constexpr int kStep = V::kTileColumns;
+  constexpr int kRest = kBf16 ? 2 : 1;
+  const int vectors = padded_dim / V::kLanes;
+  int vector = 0;
+  for (; vector + kStep <= vectors; vector += kStep) {
+    ValueColumns<V, kBf16, R, kStep>(p, rescale, slots, num_slots, v, padded_dim, vector, sums);
   }
-  for (; channel < padded_dim; channel += V::kLanes) {
-    ValueColumns<V, R, 1>(p, rescale, slots, num_slots, v + channel, padded_dim, sums + channel);
+  for (; vector < vectors; vector += kRest) {
+    ValueColumns<V, kBf16, R, kRest>(p, rescale, slots, num_slots, v, padded_dim, vector, sums);
   }
 }
 
@@ -103,7 +159,7 @@ inline float Softmax(uint64_t mask, float* scores, float* running_max, float* ru
     V::Store(scores + slot, score);
     top = V::Max(score, top);
   }
-  const float page_max = ReduceMax<V>(top);
+  const float page_max = V::ReduceMax(top);
   const float old_max = *running_max;
   const float new_max = page_max > old_max ? page_max : old_max;
   const F shift = V::Set(new_max);
@@ -115,34 +171,44 @@ inline float Softmax(uint64_t mask, float* scores, float* running_max, float* ru
     V::Store(scores + slot, p);
     sum = V::Add(sum, p);
   }
-  float rescale = 0;
-  if (old_max != kMinusInfinity) {
-    float lane[V::kLanes];
-    V::Store(lane, Exp<V>(V::Set(old_max - new_max)));
-    rescale = lane[0];
-  }
+  const float rescale =
+      old_max != kMinusInfinity ? V::First(Exp<V>(V::Set(old_max - new_max))) : 0;
   *running_max = new_max;
-  *running_sum = *running_sum * rescale + ReduceAdd<V>(sum);
+  *running_sum = *running_sum * rescale + V::ReduceAdd(sum);
   return rescale;
 }
 
-template <typename V>
-inline const float* Expand(const void* page, int64_t count, bool bf16, float* buffer) {
-  if (!bf16) return static_cast<const float*>(page);
-  const uint16_t* bits = static_cast<const uint16_t*>(page);
-  for (int64_t i = 0; i < count; i += V::kLanes) V::Store(buffer + i, V::LoadBf16(bits + i));
-  return buffer;
+// R lanes that see the same slots of a page.
+template <typename V, bool kBf16, int R>
+inline void AttendPage(const AttentionTile& tile, int32_t first, uint64_t mask, const char* k,
+                       const char* v, float* running_max, float* running_sum, float* scores,
+                       float* sums, const char* next_k, const char* next_v) {
+  float* const p = scores + first * kPageSlots;
+  // Lanes share the fetching of the next page: this tile takes the lines of its own lanes.
+  const int32_t lines = kPageSlots * tile.padded_dim * (kBf16 ? 2 : 4) / 64;
+  const int32_t begin = lines * first / tile.lanes, end = lines * (first + R) / tile.lanes;
+  const int32_t steps = (tile.head_dim + 1) / 2;
+  const Prefetch next = {next_k + begin * 64, next_v + begin * 64, end - begin,
+                         (end - begin + steps - 1) / steps};
+  Scores<V, kBf16, R>(tile.q + int64_t{first} * tile.head_dim, tile.head_dim, k, p, next);
+  float rescale[R];
+  for (int r = 0; r < R; ++r) {
+    rescale[r] = Softmax<V>(mask, p + r * kPageSlots, &running_max[first + r],
+                            &running_sum[first + r]);
+  }
+  Values<V, kBf16, R>(p, rescale, mask, v, tile.padded_dim,
+                      sums + int64_t{first} * tile.padded_dim);
 }
 
-template <typename V>
-void AttendTile(const AttentionTile& tile) {
+template <int R>
+struct Rows {};
+
+template <typename V, bool kBf16>
+inline void AttendTile(const AttentionTile& tile) {
   const int32_t lanes = tile.lanes, dim = tile.head_dim, padded = tile.padded_dim;
-  float* const sums = tile.scratch;                             // [kMaxLanes, padded]
-  float* const scores = sums + int64_t{kMaxLanes} * padded;     // [kMaxLanes, kPageSlots]
-  float* const k_buffer = scores + kMaxLanes * kPageSlots;      // [dim, kPageSlots]
-  float* const v_buffer = k_buffer + int64_t{kPageSlots} * padded;  // [kPageSlots, padded]
-  float running_max[kMaxLanes], running_sum[kMaxLanes], rescale[kMaxLanes];
-  uint64_t mask[kMaxLanes];
+  float* const sums = tile.scratch;                          // [kMaxLanes, padded]
+  float* const scores = sums + int64_t{kMaxLanes} * padded;  // [kMaxLanes, kPageSlots]
+  float running_max[kMaxLanes], running_sum[kMaxLanes];
   bool seen[kMaxLanes];
   for (int32_t i = 0; i < lanes; ++i) {
     running_max[i] = kMinusInfinity;
@@ -152,50 +218,47 @@ void AttendTile(const AttentionTile& tile) {
   for (int64_t i = 0; i < int64_t{lanes} * padded; ++i) sums[i] = 0;
 
   for (int32_t page = 0; page < tile.num_pages; ++page) {
-    uint64_t any = 0;
-    for (int32_t i = 0; i < lanes; ++i) {
-      mask[i] = tile.masks[page * tile.mask_stride + tile.lane_mask[i]];
-      any |= mask[i];
-    }
-    if (any == 0) continue;
-    const float* k =
-        Expand<V>(tile.k[page] + tile.head_offset, int64_t{kPageSlots} * dim, tile.bf16 != 0,
-                  k_buffer);
-    const float* v =
-        Expand<V>(tile.v[page] + tile.head_offset, int64_t{kPageSlots} * padded, tile.bf16 != 0,
-                  v_buffer);
+    const uint64_t* const masks = tile.masks + page * tile.mask_stride;
+    const char* const k = tile.k[page] + tile.head_offset;
+    const char* const v = tile.v[page] + tile.head_offset;
+    // After the last page: itself, which costs little, being in a cache.
+    const int32_t next_page = page + 1 < tile.num_pages ? page + 1 : page;
+    const char* const next_k = tile.k[next_page] + tile.head_offset;
+    const char* const next_v = tile.v[next_page] + tile.head_offset;
     for (int32_t i = 0; i < lanes;) {
-      const bool four = i + 4 <= lanes && mask[i] != 0 && mask[i] == mask[i + 1] &&
-                        mask[i] == mask[i + 2] && mask[i] == mask[i + 3];
-      const int count = four ? 4 : 1;
-      if (mask[i] == 0) {
-        ++i;
+      const uint64_t mask = masks[tile.lane_mask[i]];
+      int32_t end = i + 1;
+      while (end < lanes && masks[tile.lane_mask[end]] == mask) ++end;
+      if (mask == 0) {
+        i = end;
         continue;
       }
-      float* const p = scores + i * kPageSlots;
-      const float* const q = tile.q + int64_t{i} * dim;
-      if (four) {
-        Scores<V, 4>(q, dim, k, p);
-      } else {
-        Scores<V, 1>(q, dim, k, p);
-      }
-      for (int32_t r = i; r < i + count; ++r) {
-        rescale[r] = Softmax<V>(mask[r], scores + r * kPageSlots, &running_max[r], &running_sum[r]);
-        seen[r] = true;
-      }
-      float* const sum = sums + int64_t{i} * padded;
-      if (four) {
-        Values<V, 4>(p, rescale + i, mask[i], v, padded, sum);
-      } else {
-        Values<V, 1>(p, rescale + i, mask[i], v, padded, sum);
-      }
-      i += count;
+      for (int32_t r = i; r < end; ++r) seen[r] = true;
+      const auto attend = [&]<int R>(Rows<R>) {
+        for (; i + R <= end; i += R) {
+          AttendPage<V, kBf16, R>(tile, i, mask, k, v, running_max, running_sum, scores, sums,
+                                  next_k, next_v);
+        }
+      };
+      attend(Rows<V::kTileRows>());
+      if constexpr (V::kTileRows > 4) attend(Rows<4>());
+      attend(Rows<2>());
+      attend(Rows<1>());
     }
   }
   for (int32_t i = 0; i < lanes; ++i) {
     for (int32_t d = 0; d < dim; ++d) {
       tile.out[i][d] = seen[i] ? sums[int64_t{i} * padded + d] / running_sum[i] : 0;
     }
+  }
+}
+
+template <typename V>
+void Attend(const AttentionTile& tile) {
+  if (tile.bf16) {
+    AttendTile<V, true>(tile);
+  } else {
+    AttendTile<V, false>(tile);
   }
 }
 

@@ -3,126 +3,143 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
-#include <vector>
 
 namespace tessera::cpu {
-namespace {
 
 using ops::TokenId;
 
-// Ids in rank order, ranked lazily: logits are binned by their distance from the maximum and only
-// the bins that are looked at get sorted. Top-k of 50 or top-p of a peaked row touches one or two
-// bins of a vocabulary of 10^5.
-class Ranking {
- public:
-  Ranking(std::span<const float> logits, double temperature)
-      : logits_(logits), begin_(kBins + 1, 0) {
-    max_ = *std::max_element(logits.begin(), logits.end());
-    scale_ = kBinsPerNat / temperature;
-    for (const float logit : logits) {
-      if (logit != -std::numeric_limits<float>::infinity()) ++begin_[Bin(logit) + 1];
-    }
-    std::partial_sum(begin_.begin(), begin_.end(), begin_.begin());
-    ids_.resize(begin_[kBins]);
-    std::vector<int32_t> next(begin_.begin(), begin_.end() - 1);
-    for (size_t id = 0; id < logits.size(); ++id) {
-      if (logits[id] == -std::numeric_limits<float>::infinity()) continue;
-      ids_[next[Bin(logits[id])]++] = static_cast<TokenId>(id);
-    }
-  }
-
-  int64_t size() const { return static_cast<int64_t>(ids_.size()); }
-  float max() const { return max_; }
-
-  TokenId operator[](int64_t rank) {
-    while (rank >= begin_[sorted_bins_]) {
-      const auto first = ids_.begin() + begin_[sorted_bins_];
-      const auto last = ids_.begin() + begin_[sorted_bins_ + 1];
-      ++sorted_bins_;
-      std::sort(first, last, [&](TokenId a, TokenId b) {
-        return logits_[a] != logits_[b] ? logits_[a] > logits_[b] : a < b;
-      });
-    }
-    return ids_[rank];
-  }
-
- private:
-  static constexpr int kBins = 1024;
-  static constexpr double kBinsPerNat = 32;  // the last bin takes what is 32 nats below the top
-
-  int Bin(float logit) const {
-    const double distance = (double{max_} - logit) * scale_;
-    return distance < kBins - 1 ? static_cast<int>(distance) : kBins - 1;
-  }
-
-  std::span<const float> logits_;
-  float max_;
-  double scale_;
-  std::vector<int32_t> begin_;  // first rank of each bin
-  std::vector<TokenId> ids_;
-  int sorted_bins_ = 0;
-};
-
-}  // namespace
-
-double FilteredRow::Probability(float logit, TokenId id, double temperature) const {
-  return Keeps(logit, id) ? std::exp(logit / temperature - max) / normaliser : 0;
+double FilteredRow::Probability(float logit, TokenId id) const {
+  if (!Keeps(logit, id)) return 0;
+  return std::exp((double{logit} - max) / temperature) / normaliser;
 }
 
-FilteredRow Filter(std::span<const float> logits, const ops::SamplingSpec& sampling) {
-  const double temperature = sampling.temperature > 0 ? sampling.temperature : 1;
-  Ranking ranking(logits, temperature);
-  const double max = ranking.max() / temperature;
-  const auto weight = [&](TokenId id) { return std::exp(logits[id] / temperature - max); };
+int RowFilter::Bin(float logit) const {
+  const float distance = (max_ - logit) * bin_scale_;
+  return distance < kBins - 1 ? static_cast<int>(distance) : kBins - 1;
+}
 
-  int64_t kept = ranking.size();
-  const auto top_k = [&] {
-    if (sampling.top_k > 0) kept = std::min<int64_t>(kept, sampling.top_k);
-  };
-  // Hugging Face's TopPLogitsWarper: an id goes when better ids alone reach the limit.
-  const auto top_p = [&] {
-    if (sampling.top_p >= 1) return;
-    double total = 0;
-    if (kept == ranking.size()) {
-      for (size_t id = 0; id < logits.size(); ++id) total += weight(static_cast<TokenId>(id));
-    } else {
-      for (int64_t rank = 0; rank < kept; ++rank) total += weight(ranking[rank]);
+void RowFilter::Rank(int bin) {
+  if (bin == ranked_bin_) return;
+  ranked_bin_ = bin;
+  ranked_.clear();
+  for (size_t id = 0; id < logits_.size(); ++id) {
+    if (Bin(logits_[id]) == bin && logits_[id] != -std::numeric_limits<float>::infinity()) {
+      ranked_.push_back(static_cast<TokenId>(id));
     }
-    const double limit = double{sampling.top_p} * total;
-    double before = weight(ranking[0]);
-    int64_t count = 1;
-    while (count < kept && before < limit) before += weight(ranking[count++]);
-    kept = count;
-  };
-  if (sampling.filter_order == ops::FilterOrder::kTopKTopP) {
-    top_k();
-    top_p();
-  } else {
-    top_p();
-    top_k();
   }
-  if (sampling.min_p > 0) {
-    const double floor = max + std::log(double{sampling.min_p});
-    int64_t count = 1;
-    while (count < kept && logits[ranking[count]] / temperature >= floor) ++count;
-    kept = count;
-  }
+  std::sort(ranked_.begin(), ranked_.end(), [&](TokenId a, TokenId b) {
+    return logits_[a] != logits_[b] ? logits_[a] > logits_[b] : a < b;
+  });
+}
 
+double RowFilter::MassOfBest(int64_t count) {
+  double mass = 0;
+  int bin = 0;
+  for (; bin < kBins && count >= counts_[bin]; ++bin) {
+    mass += masses_[bin];
+    count -= counts_[bin];
+  }
+  if (count > 0) Rank(bin);
+  for (int64_t i = 0; i < count; ++i) mass += weights_[ranked_[i]];
+  return mass;
+}
+
+int64_t RowFilter::CountReaching(double mass, int64_t limit) {
+  double before = 0;
+  int64_t count = 0;
+  int bin = 0;
+  for (; bin < kBins && before + masses_[bin] < mass; ++bin) {
+    before += masses_[bin];
+    count += counts_[bin];
+  }
+  if (bin == kBins || count >= limit) return limit;
+  Rank(bin);
+  for (size_t i = 0; i < ranked_.size() && before < mass; ++i, ++count) {
+    before += weights_[ranked_[i]];
+  }
+  return std::clamp<int64_t>(count, 1, limit);
+}
+
+TokenId RowFilter::IdAt(int64_t rank) {
+  int bin = 0;
+  while (rank >= counts_[bin]) rank -= counts_[bin++];
+  Rank(bin);
+  return ranked_[rank];
+}
+
+FilteredRow RowFilter::Run(std::span<const float> logits, float max,
+                           const ops::SamplingSpec& sampling, const OpKernels& kernels) {
   FilteredRow row;
   row.max = max;
-  row.last_id = kept == ranking.size() ? std::numeric_limits<TokenId>::max() : ranking[kept - 1];
-  row.last_logit = kept == ranking.size() ? std::numeric_limits<float>::lowest()
-                                          : logits[row.last_id];
-  double sum = 0;  // of (t - max) exp(t - max)
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (!row.Keeps(logits[i], static_cast<TokenId>(i))) continue;
-    const double shifted = logits[i] / temperature - max;
-    const double e = std::exp(shifted);
-    row.normaliser += e;
-    sum += shifted * e;
+  row.temperature = sampling.temperature > 0 ? sampling.temperature : 1;
+  logits_ = logits;
+  max_ = max;
+  bin_scale_ = static_cast<float>(kBinsPerNat / row.temperature);
+  ranked_bin_ = -1;
+  if (weights_.size() < logits.size()) weights_.resize(logits.size());
+  kernels.exp_row(logits.data(), static_cast<int64_t>(logits.size()), max,
+                  static_cast<float>(1 / row.temperature), weights_.data());
+
+  row.last_id = std::numeric_limits<TokenId>::max();
+  row.last_logit = std::numeric_limits<float>::lowest();
+  if (sampling.filters()) {
+    counts_.fill(0);
+    masses_.fill(0);
+    // The last bin is where most ids of a peaked row go: summed in registers, not in memory.
+    int64_t far_count = 0;
+    double far_mass = 0;
+    for (size_t id = 0; id < logits.size(); ++id) {
+      const float distance = (max - logits[id]) * bin_scale_;
+      if (distance < kBins - 1) {
+        const int bin = static_cast<int>(distance);
+        ++counts_[bin];
+        masses_[bin] += weights_[id];
+      } else {
+        far_count += logits[id] != -std::numeric_limits<float>::infinity();
+        far_mass += weights_[id];
+      }
+    }
+    counts_[kBins - 1] = far_count;
+    masses_[kBins - 1] = far_mass;
+    int64_t size = 0;
+    for (const int64_t count : counts_) size += count;
+
+    int64_t kept = size;
+    const auto top_k = [&] {
+      if (sampling.top_k > 0) kept = std::min<int64_t>(kept, sampling.top_k);
+    };
+    // Hugging Face's TopPLogitsWarper: an id goes when better ids alone reach the limit.
+    const auto top_p = [&] {
+      if (sampling.top_p >= 1) return;
+      kept = CountReaching(double{sampling.top_p} * MassOfBest(kept), kept);
+    };
+    if (sampling.filter_order == ops::FilterOrder::kTopKTopP) {
+      top_k();
+      top_p();
+    } else {
+      top_p();
+      top_k();
+    }
+    if (sampling.min_p > 0) {
+      const double floor = std::log(double{sampling.min_p}) * row.temperature;
+      int64_t above = 0;
+      for (const float logit : logits) above += double{logit} - max >= floor;
+      kept = std::clamp<int64_t>(above, 1, kept);
+    }
+    if (kept < size) {
+      row.last_id = IdAt(kept - 1);
+      row.last_logit = logits[row.last_id];
+    }
   }
-  row.entropy = std::max(0.0, std::log(row.normaliser) - sum / row.normaliser);
+
+  double sum = 0;  // of (logit - max) exp((logit - max) / temperature)
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if (!row.Keeps(logits[id], static_cast<TokenId>(id))) continue;
+    row.normaliser += weights_[id];
+    sum += (double{logits[id]} - max) * weights_[id];
+  }
+  row.entropy =
+      std::max(0.0, std::log(row.normaliser) - sum / (row.temperature * row.normaliser));
   return row;
 }
 

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "tessera/backend/cpu/filtered_row.h"
-
 namespace tessera::cpu {
 namespace {
 
@@ -107,9 +105,32 @@ void HeadReducer::ReduceChunk(Job& job, int64_t chunk, int64_t vocab, const floa
   }
 }
 
+GumbelChoice HeadReducer::ChooseKept(const Job& job, const FilteredRow& filtered, int64_t vocab,
+                                     const OpKernels& kernels) const {
+  GumbelChoice choice = kNoChoice;
+  for (int64_t first = 0; first < vocab; first += kChunk) {
+    const int64_t count = std::min(kChunk, vocab - first);
+    float chunk[kChunk];
+    bool any = false;
+    for (int64_t i = 0; i < count; ++i) {
+      const float logit = job.kept_row[first + i];
+      const bool keeps = filtered.Keeps(logit, static_cast<TokenId>(first + i));
+      any |= keeps;
+      chunk[i] = keeps ? logit : -kInfinity;
+    }
+    if (!any) continue;
+    std::fill(chunk + count, chunk + kChunk, -kInfinity);
+    ForIdsIn(job.sorted->banned, first, count, [&](int64_t i) { chunk[i] = -kInfinity; });
+    kernels.update_choice(chunk, kChunk, static_cast<int32_t>(first), filtered.temperature,
+                          NoiseOf(job.request->key), &choice);
+  }
+  return choice;
+}
+
 // `partials` holds the job's entry of every worker; the first is used to merge into.
 void HeadReducer::Finish(const Job& job, std::span<const ChunkSums> sums,
-                         std::span<Partial* const> partials, int64_t vocab) const {
+                         std::span<Partial* const> partials, int64_t vocab,
+                         const OpKernels& kernels, RowFilter& filter) const {
   const ops::SamplingSpec& spec = *job.request->sampling;
   ops::RowStats& stats = *job.stats;
   stats = {};
@@ -171,27 +192,11 @@ void HeadReducer::Finish(const Job& job, std::span<const ChunkSums> sums,
     stats.p_probe.push_back(static_cast<float>(plain(logit)));
   }
 
-  const double temperature = spec.temperature > 0 ? spec.temperature : 1;
   FilteredRow filtered;
-  if (job.kept_row) filtered = Filter(std::span(job.kept_row, vocab), spec);
   GumbelChoice choice = best.choice;
-  if (job.kept_row && spec.temperature > 0) {
-    choice = kNoChoice;
-    size_t next_banned = 0;
-    const std::vector<TokenId>& banned = job.sorted->banned;
-    std::array<uint32_t, 4> words = {};
-    TokenId block = -1;
-    for (TokenId id = 0; id < vocab; ++id) {
-      while (next_banned < banned.size() && banned[next_banned] < id) ++next_banned;
-      const float logit = job.kept_row[id];
-      if (!filtered.Keeps(logit, id)) continue;
-      if (next_banned < banned.size() && banned[next_banned] == id) continue;
-      if (block != id / 4) {
-        block = id / 4;
-        words = RandomWords(job.request->key, RngPurpose::kToken, static_cast<uint32_t>(block));
-      }
-      OfferChoice(logit, id, temperature, words[id % 4], &choice);
-    }
+  if (job.kept_row) {
+    filtered = filter.Run(std::span(job.kept_row, vocab), max, spec, kernels);
+    if (spec.temperature > 0) choice = ChooseKept(job, filtered, vocab, kernels);
   }
   if (choice.id < 0) choice = {0, logit1, stats.argmax};
   stats.sampled = choice.id;
@@ -199,7 +204,7 @@ void HeadReducer::Finish(const Job& job, std::span<const ChunkSums> sums,
   const auto described = [&](float logit, TokenId id) {
     if (id < 0) return 0.0f;
     return static_cast<float>(job.kept_row && spec.stats_of_filtered
-                                  ? filtered.Probability(logit, id, temperature)
+                                  ? filtered.Probability(logit, id)
                                   : plain(logit));
   };
   stats.p1 = described(logit1, stats.argmax);
@@ -271,13 +276,15 @@ void HeadReducer::RunBatch(const ops::HeadStatsArgs& args, std::span<Job> jobs,
       }
     }
   });
-  pool.ParallelFor(static_cast<int64_t>(num_jobs), 1, [&](int64_t begin, int64_t end, int) {
+  filters_.resize(workers);
+  pool.ParallelFor(static_cast<int64_t>(num_jobs), 1, [&](int64_t begin, int64_t end, int self) {
     std::vector<Partial*> partials(workers);
     for (int64_t j = begin; j < end; ++j) {
       for (int worker = 0; worker < workers; ++worker) {
         partials[worker] = &partials_[worker * num_jobs + j];
       }
-      Finish(jobs[j], std::span(sums_).subspan(j * num_chunks, num_chunks), partials, vocab);
+      Finish(jobs[j], std::span(sums_).subspan(j * num_chunks, num_chunks), partials, vocab,
+             kernels, filters_[self]);
     }
   });
 }

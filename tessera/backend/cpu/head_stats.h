@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "tessera/backend/cpu/filtered_row.h"
 #include "tessera/backend/cpu/linear.h"
 #include "tessera/backend/cpu/op_kernels.h"
 #include "tessera/base/thread_pool.h"
@@ -54,8 +55,10 @@ class HeadReducer {
                 const OpKernels& kernels, ThreadPool& pool);
   void ReduceChunk(Job& job, int64_t chunk, int64_t vocab, const float* logits, int64_t stride,
                    const OpKernels& kernels, Partial& partial, float* scratch);
+  GumbelChoice ChooseKept(const Job& job, const FilteredRow& filtered, int64_t vocab,
+                          const OpKernels& kernels) const;
   void Finish(const Job& job, std::span<const ChunkSums> sums, std::span<Partial* const> partials,
-              int64_t vocab) const;
+              int64_t vocab, const OpKernels& kernels, RowFilter& filter) const;
 
   std::vector<SortedSpec> specs_;
   std::vector<Job> jobs_;
@@ -63,6 +66,7 @@ class HeadReducer {
   std::vector<ChunkSums> sums_;     // [jobs, chunks]
   std::vector<float> hidden_;       // compact rows of a batch
   std::vector<float> kept_rows_;
+  std::vector<RowFilter> filters_;  // one per worker
   Buffer logits_;                   // [workers, rows, kChunk] and an edited chunk per worker
   Scratch packed_;
 };

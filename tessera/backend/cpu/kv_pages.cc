@@ -7,36 +7,33 @@
 namespace tessera::cpu {
 namespace {
 
+// Storage of one K or V head: element type and the index of (slot in page, channel).
 struct F32 {
   using Type = float;
   static float From(float value) { return value; }
+  static int64_t K(int32_t slot, int32_t channel) { return channel * ops::kPageRows + slot; }
+  static int64_t V(int32_t slot, int32_t channel, int32_t padded) {
+    return slot * padded + channel;
+  }
 };
 struct BF16 {
   using Type = uint16_t;
   static uint16_t From(float value) { return BF16FromFloat(value); }
+  static int64_t K(int32_t slot, int32_t channel) {
+    return channel / 2 * 2 * ops::kPageRows + slot * 2 + channel % 2;
+  }
+  static int64_t V(int32_t slot, int32_t channel, int32_t padded) {
+    return slot * padded + channel / 32 * 32 + channel % 16 * 2 + channel / 16 % 2;
+  }
 };
 
-// Channel 0 of one head's row; channels are `stride` elements apart.
+// Start of a head in the page of `slot`.
 template <typename T>
-struct Row {
-  T* data;
-  int32_t stride;
-};
-
-template <typename T>
-Row<T> KRow(const ops::KvLayer& kv, std::span<const int32_t> pages, int32_t slot, int32_t head) {
-  char* page = static_cast<char*>(kv.k) +
-               pages[slot / ops::kPageRows] * KvPageBytes(kv.format) +
-               head * KvHeadBytes(kv.format);
-  return {reinterpret_cast<T*>(page) + slot % ops::kPageRows, ops::kPageRows};
-}
-
-template <typename T>
-Row<T> VRow(const ops::KvLayer& kv, std::span<const int32_t> pages, int32_t slot, int32_t head) {
-  char* page = static_cast<char*>(kv.v) +
-               pages[slot / ops::kPageRows] * KvPageBytes(kv.format) +
-               head * KvHeadBytes(kv.format);
-  return {reinterpret_cast<T*>(page) + slot % ops::kPageRows * PaddedDim(kv.format), 1};
+T* Head(void* layer, const ops::KvFormat& format, std::span<const int32_t> pages, int32_t slot,
+        int32_t head) {
+  return reinterpret_cast<T*>(static_cast<char*>(layer) +
+                              pages[slot / ops::kPageRows] * KvPageBytes(format) +
+                              head * KvHeadBytes(format));
 }
 
 // Rotate-half: pairs (i, i + rotary_dim / 2) turn by the angle of frequency i (Su et al., 2021,
@@ -51,32 +48,33 @@ void Rotate(float* head, int32_t rotary_dim, const float* cos_sin) {
   }
 }
 
-template <typename Element>
+template <typename S>
 void StoreRow(const ops::RotateAndStoreArgs& args, std::span<const int32_t> pages, int32_t slot,
               const float* k, const float* v) {
-  using T = typename Element::Type;
-  const int32_t dim = args.kv.format.head_dim;
-  for (int32_t h = 0; h < args.kv.format.kv_heads; ++h) {
-    const Row<T> k_row = KRow<T>(args.kv, pages, slot, h);
-    const Row<T> v_row = VRow<T>(args.kv, pages, slot, h);
-    for (int32_t d = 0; d < dim; ++d) {
-      k_row.data[d * k_row.stride] = Element::From(k[h * dim + d]);
-      v_row.data[d] = Element::From(v[h * dim + d]);
-    }
+  using T = typename S::Type;
+  const ops::KvFormat& format = args.kv.format;
+  const int32_t dim = format.head_dim, padded = PaddedDim(format), s = slot % ops::kPageRows;
+  for (int32_t h = 0; h < format.kv_heads; ++h) {
+    T* const k_head = Head<T>(args.kv.k, format, pages, slot, h);
+    T* const v_head = Head<T>(args.kv.v, format, pages, slot, h);
+    for (int32_t d = 0; d < dim; ++d) k_head[S::K(s, d)] = S::From(k[h * dim + d]);
+    for (int32_t d = 0; d < dim; ++d) v_head[S::V(s, d, padded)] = S::From(v[h * dim + d]);
   }
 }
 
-template <typename T>
+template <typename S>
 void CopySlot(const ops::KvCopyArgs& args, int32_t from, int32_t to) {
-  for (int32_t h = 0; h < args.kv.format.kv_heads; ++h) {
-    const Row<T> k_from = KRow<T>(args.kv, args.pages, from, h);
-    const Row<T> k_to = KRow<T>(args.kv, args.pages, to, h);
-    const Row<T> v_from = VRow<T>(args.kv, args.pages, from, h);
-    const Row<T> v_to = VRow<T>(args.kv, args.pages, to, h);
-    for (int32_t d = 0; d < args.kv.format.head_dim; ++d) {
-      k_to.data[d * k_to.stride] = k_from.data[d * k_from.stride];
-      v_to.data[d] = v_from.data[d];
-    }
+  using T = typename S::Type;
+  const ops::KvFormat& format = args.kv.format;
+  const int32_t dim = format.head_dim, padded = PaddedDim(format);
+  const int32_t f = from % ops::kPageRows, t = to % ops::kPageRows;
+  for (int32_t h = 0; h < format.kv_heads; ++h) {
+    const T* const k_from = Head<T>(args.kv.k, format, args.pages, from, h);
+    const T* const v_from = Head<T>(args.kv.v, format, args.pages, from, h);
+    T* const k_to = Head<T>(args.kv.k, format, args.pages, to, h);
+    T* const v_to = Head<T>(args.kv.v, format, args.pages, to, h);
+    for (int32_t d = 0; d < dim; ++d) k_to[S::K(t, d)] = k_from[S::K(f, d)];
+    for (int32_t d = 0; d < dim; ++d) v_to[S::V(t, d, padded)] = v_from[S::V(f, d, padded)];
   }
 }
 
@@ -115,9 +113,9 @@ void RotateAndStore(const ops::RotateAndStoreArgs& args, const OpKernels& kernel
 void KvCopy(const ops::KvCopyArgs& args) {
   for (const auto& [from, to] : args.moves) {
     if (args.kv.format.type == ops::KvType::kF32) {
-      CopySlot<float>(args, from, to);
+      CopySlot<F32>(args, from, to);
     } else {
-      CopySlot<uint16_t>(args, from, to);
+      CopySlot<BF16>(args, from, to);
     }
   }
 }

@@ -11,8 +11,10 @@ namespace tessera::cpu {
 // Slots of a K/V page; equals ops::kPageRows, which flagged files must not include.
 inline constexpr int32_t kPageSlots = 64;
 
-// One head of a page is padded to this many channels, so that kernels have no channel remainder.
-inline constexpr int32_t kChannelPad = 16;
+// One head of a page is padded to a multiple of this many channels, so that kernels have no channel
+// remainder.
+inline constexpr int32_t kChannelPadF32 = 16;
+inline constexpr int32_t kChannelPadBf16 = 32;
 
 // Query vectors ("lanes": rows x heads that share a K/V head) a tile may hold. 64 lanes of 128
 // channels keep queries, probabilities and sums within half of a 256 KB L2.
@@ -24,13 +26,13 @@ inline constexpr int32_t kMaxLanes = 64;
 struct AttentionTile {
   int32_t lanes;
   int32_t head_dim;
-  int32_t padded_dim;        // head_dim rounded up to kChannelPad
+  int32_t padded_dim;        // head_dim rounded up to the padding of the storage type
   int32_t bf16;              // 1: pages hold bf16, 0: f32
   const float* q;            // [lanes, head_dim], already scaled
   int32_t num_pages;
   int64_t head_offset;       // bytes from the start of a page to this K/V head
-  const char* const* k;      // [num_pages] -> [head_dim, kPageSlots] at head_offset
-  const char* const* v;      // [num_pages] -> [kPageSlots, padded_dim] at head_offset
+  const char* const* k;      // [num_pages] -> a K page, a V page: layouts in kv_pages.h
+  const char* const* v;
   const uint64_t* masks;     // [num_pages, mask_stride]: bit s = slot s of the page is visible
   int64_t mask_stride;
   const int32_t* lane_mask;  // [lanes]: column of a lane in masks
@@ -38,9 +40,9 @@ struct AttentionTile {
   float* const* out;         // [lanes] -> [head_dim]; zeros if no key is visible
 };
 
+// Sums and probabilities of each lane.
 static constexpr int64_t AttentionScratchFloats(int32_t padded_dim) {
-  // Sums and probabilities of each lane, one expanded K and V page head.
-  return int64_t{kMaxLanes} * (padded_dim + kPageSlots) + 2 * int64_t{kPageSlots} * padded_dim;
+  return int64_t{kMaxLanes} * (padded_dim + kPageSlots);
 }
 
 // Sums over one chunk of a row of logits: z = sum exp(l - max), s = sum (l - max) exp(l - max).
@@ -79,6 +81,8 @@ struct OpKernels {
   void (*silu_mul)(const float* gate, const float* up, int64_t width, float* out);
   // out = u + scale * (c - u)
   void (*guide)(const float* c, const float* u, float scale, int64_t n, float* out);
+  // out = exp((logits - max) * scale)
+  void (*exp_row)(const float* logits, int64_t n, float max, float scale, float* out);
   // n is a multiple of 16; pad with -inf.
   ChunkSums (*chunk_sums)(const float* logits, int64_t n);
   // Offers logits[i] with id first_id + i; n is a multiple of 16.

@@ -22,7 +22,7 @@ void RmsNormRow(const float* x, const float* weight, float eps, int64_t width, f
       sum[c] = V::Fma(value, value, sum[c]);
     }
   }
-  float total = ReduceAdd<V>(V::Add(V::Add(sum[0], sum[1]), V::Add(sum[2], sum[3])));
+  float total = V::ReduceAdd(V::Add(V::Add(sum[0], sum[1]), V::Add(sum[2], sum[3])));
   float rest = 0;
   for (; i < width; ++i) rest += x[i] * x[i];
   total += rest;
@@ -64,6 +64,21 @@ void GuideRow(const float* c, const float* u, float scale, int64_t n, float* out
 }
 
 template <typename V>
+void ExpRow(const float* logits, int64_t n, float max, float scale, float* out) {
+  using F = typename V::F;
+  const F shift = V::Set(max), factor = V::Set(scale);
+  int64_t i = 0;
+  for (; i + V::kLanes <= n; i += V::kLanes) {
+    V::Store(out + i, Exp<V>(V::Mul(V::Sub(V::Load(logits + i), shift), factor)));
+  }
+  if (i == n) return;
+  float rest[V::kLanes] = {};
+  for (int64_t j = i; j < n; ++j) rest[j - i] = logits[j];
+  V::Store(rest, Exp<V>(V::Mul(V::Sub(V::Load(rest), shift), factor)));
+  for (int64_t j = i; j < n; ++j) out[j] = rest[j - i];
+}
+
+template <typename V>
 ChunkSums SumChunk(const float* logits, int64_t n) {
   using F = typename V::F;
   F top = V::Set(-__builtin_inff());
@@ -73,7 +88,7 @@ ChunkSums SumChunk(const float* logits, int64_t n) {
     nan |= V::MaskNaN(l);
     top = V::Max(l, top);
   }
-  const float max = ReduceMax<V>(top);
+  const float max = V::ReduceMax(top);
   if (nan != 0 || max == __builtin_inff()) return {__builtin_nanf(""), 0, 0};
   if (max == -__builtin_inff()) return {max, 0, 0};
   // Below -104 exp is 0 in f32; the floor keeps -inf * 0 out of the sum.
@@ -85,7 +100,7 @@ ChunkSums SumChunk(const float* logits, int64_t n) {
     z = V::Add(z, e);
     s = V::Fma(d, e, s);
   }
-  return {max, ReduceAdd<V>(z), ReduceAdd<V>(s)};
+  return {max, V::ReduceAdd(z), V::ReduceAdd(s)};
 }
 
 // Inserts in front of the first entry it beats.
@@ -163,7 +178,7 @@ void UpdateChoice(const float* logits, int64_t n, int32_t first_id, double tempe
   for (int64_t group = 0; group < n; group += 64) {
     F top = V::Set(-__builtin_inff());
     for (int i = 0; i < 64; i += V::kLanes) top = V::Max(V::Load(logits + group + i), top);
-    const float group_max = ReduceMax<V>(top) * inverse;
+    const float group_max = V::ReduceMax(top) * inverse;
     if (group_max == -__builtin_inff()) continue;
     float best = static_cast<float>(choice->score);
     // Covers the rounding of best, of the scaled logits and of their difference.
@@ -205,6 +220,7 @@ constexpr OpKernels MakeOpKernels(const char* name, void (*attention)(const Atte
           .rms_norm = RmsNormRow<V>,
           .silu_mul = SiluMulRow<V>,
           .guide = GuideRow<V>,
+          .exp_row = ExpRow<V>,
           .chunk_sums = SumChunk<V>,
           .update_top = UpdateTop<V>,
           .update_choice = UpdateChoice<V>};

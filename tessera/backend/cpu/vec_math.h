@@ -28,25 +28,4 @@ inline typename V::F Exp(typename V::F x) {
   return V::SelectLess(x, low, V::Set(0.0f), V::Scale(p, n));
 }
 
-// Lanes summed as a binary tree: one fixed order.
-template <typename V>
-inline float ReduceAdd(typename V::F x) {
-  float lane[V::kLanes];
-  V::Store(lane, x);
-  for (int width = V::kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
-  }
-  return lane[0];
-}
-
-// Largest lane; unspecified if a lane is NaN.
-template <typename V>
-inline float ReduceMax(typename V::F x) {
-  float lane[V::kLanes];
-  V::Store(lane, x);
-  float top = lane[0];
-  for (int i = 1; i < V::kLanes; ++i) top = lane[i] > top ? lane[i] : top;
-  return top;
-}
-
 }  // namespace tessera::cpu

@@ -4,6 +4,6 @@
 
 namespace tessera::cpu::avx2 {
 
-constinit const OpKernels kOpKernels = MakeOpKernels<Vec>("avx2", AttendTile<Vec>);
+constinit const OpKernels kOpKernels = MakeOpKernels<Vec>("avx2", Attend<Vec>);
 
 }  // namespace tessera::cpu::avx2

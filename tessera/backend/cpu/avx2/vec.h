@@ -11,14 +11,17 @@ namespace {
 struct Vec {
   using F = __m256;
   static constexpr int kLanes = 8;
-  static constexpr int kTileColumns = 2;  // vectors per row of a 4-row register tile: 8 of 16
+  static constexpr int kTileRows = 4, kTileColumns = 2;  // 8 sums of 16 registers
 
   static F Load(const float* p) { return _mm256_loadu_ps(p); }
-  static F LoadBf16(const uint16_t* p) {
-    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  // Even and odd elements of 2 * kLanes bf16 values.
+  static void LoadBf16Pair(const uint16_t* p, F* even, F* odd) {
+    const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    *even = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+    *odd = _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(-65536)));
   }
   static void Store(float* p, F x) { _mm256_storeu_ps(p, x); }
+  static float First(F x) { return _mm256_cvtss_f32(x); }
   static F Set(float x) { return _mm256_set1_ps(x); }
   static F Add(F a, F b) { return _mm256_add_ps(a, b); }
   static F Sub(F a, F b) { return _mm256_sub_ps(a, b); }
@@ -47,6 +50,18 @@ struct Vec {
   // a < b ? yes : no
   static F SelectLess(F a, F b, F yes, F no) {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  }
+  // Lane i with lane i + 4, then i + 2, i + 1.
+  static float ReduceAdd(F x) {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+  }
+  // Unspecified if a lane is NaN.
+  static float ReduceMax(F x) {
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
   }
 
  private:

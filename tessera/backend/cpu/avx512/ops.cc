@@ -4,6 +4,6 @@
 
 namespace tessera::cpu::avx512 {
 
-constinit const OpKernels kOpKernels = MakeOpKernels<Vec>("avx512", AttendTile<Vec>);
+constinit const OpKernels kOpKernels = MakeOpKernels<Vec>("avx512", Attend<Vec>);
 
 }  // namespace tessera::cpu::avx512

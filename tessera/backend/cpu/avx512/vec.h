@@ -13,14 +13,17 @@ namespace {
 struct Vec {
   using F = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kTileColumns = 4;  // vectors per row of a 4-row register tile: 16 of 32
+  static constexpr int kTileRows = 4, kTileColumns = 4;  // 16 sums of 32 registers
 
   static F Load(const float* p) { return _mm512_loadu_ps(p); }
-  static F LoadBf16(const uint16_t* p) {
-    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  // Even and odd elements of 2 * kLanes bf16 values.
+  static void LoadBf16Pair(const uint16_t* p, F* even, F* odd) {
+    const __m512i words = _mm512_loadu_si512(p);
+    *even = _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+    *odd = _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(-65536)));
   }
   static void Store(float* p, F x) { _mm512_storeu_ps(p, x); }
+  static float First(F x) { return _mm512_cvtss_f32(x); }
   static F Set(float x) { return _mm512_set1_ps(x); }
   static F Add(F a, F b) { return _mm512_add_ps(a, b); }
   static F Sub(F a, F b) { return _mm512_sub_ps(a, b); }
@@ -47,6 +50,20 @@ struct Vec {
   // a < b ? yes : no
   static F SelectLess(F a, F b, F yes, F no) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+  }
+  // Lane i with lane i + 8, then i + 4, i + 2, i + 1: the order of every level.
+  static float ReduceAdd(F x) {
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    quarter = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+    return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
+  }
+  // Unspecified if a lane is NaN.
+  static float ReduceMax(F x) {
+    const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    __m128 quarter = _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    quarter = _mm_max_ps(quarter, _mm_movehl_ps(quarter, quarter));
+    return _mm_cvtss_f32(_mm_max_ss(quarter, _mm_movehdup_ps(quarter)));
   }
 };
 

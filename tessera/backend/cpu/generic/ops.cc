@@ -4,6 +4,6 @@
 
 namespace tessera::cpu::generic {
 
-constinit const OpKernels kOpKernels = MakeOpKernels<Vec>("generic", AttendTile<Vec>);
+constinit const OpKernels kOpKernels = MakeOpKernels<Vec>("generic", Attend<Vec>);
 
 }  // namespace tessera::cpu::generic

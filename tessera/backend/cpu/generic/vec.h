@@ -13,18 +13,21 @@ struct Vec {
   typedef int32_t I __attribute__((vector_size(16)));
   typedef uint32_t U __attribute__((vector_size(16)));
   static constexpr int kLanes = 4;
-  static constexpr int kTileColumns = 2;  // vectors per row of a 4-row register tile: 8 of 16
+  static constexpr int kTileRows = 4, kTileColumns = 2;  // 8 sums of 16 registers
 
   static F Load(const float* p) {
     F x;
     memcpy(&x, p, sizeof x);
     return x;
   }
-  static F LoadBf16(const uint16_t* p) {
-    const U bits = {p[0], p[1], p[2], p[3]};
-    return reinterpret_cast<F>(bits << 16);
+  // Even and odd elements of 2 * kLanes bf16 values.
+  static void LoadBf16Pair(const uint16_t* p, F* even, F* odd) {
+    const U e = {p[0], p[2], p[4], p[6]}, o = {p[1], p[3], p[5], p[7]};
+    *even = reinterpret_cast<F>(e << 16);
+    *odd = reinterpret_cast<F>(o << 16);
   }
   static void Store(float* p, F x) { memcpy(p, &x, sizeof x); }
+  static float First(F x) { return x[0]; }
   static F Set(float x) { return F{x, x, x, x}; }
   static F Add(F a, F b) { return a + b; }
   static F Sub(F a, F b) { return a - b; }
@@ -52,6 +55,12 @@ struct Vec {
   }
   // a < b ? yes : no
   static F SelectLess(F a, F b, F yes, F no) { return Blend(a < b, yes, no); }
+  static float ReduceAdd(F x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+  // Unspecified if a lane is NaN.
+  static float ReduceMax(F x) {
+    const float a = x[0] > x[2] ? x[0] : x[2], b = x[1] > x[3] ? x[1] : x[3];
+    return a > b ? a : b;
+  }
 
  private:
   static F Blend(I mask, F a, F b) {
