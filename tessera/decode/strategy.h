@@ -78,6 +78,7 @@ struct StepPlan {
   float guidance_scale = 0;
   int32_t noise_step = 0;          // part of the noise key; 0 when drafting must not change text
   std::vector<TokenId> history;
+  std::vector<TokenId> probe;      // ids whose probability every out row returns
 
   int32_t rows() const { return static_cast<int32_t>(tokens.size()); }
 };

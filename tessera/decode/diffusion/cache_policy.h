@@ -13,11 +13,18 @@
 
 namespace tessera::decode {
 
+// What the planned forward predicts besides storing K/V.
+enum class Predict {
+  kWindow,      // every undecided position of the window
+  kFirstToken,  // only the first undecided position, which is then committed unconditionally
+  kNothing,
+};
+
 struct CachePlan {
   ForwardKind kind = ForwardKind::kFull;
   SlotRange rows;                // positions to recompute
   std::vector<SlotRange> keys;   // positions visible to them, ascending
-  bool predict_first_only = false;  // kFinalise that also decides the next window's first token
+  Predict predict = Predict::kWindow;
 };
 
 class CachePolicy {

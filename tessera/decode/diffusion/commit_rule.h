@@ -25,6 +25,7 @@ struct CommitContext {
   std::span<const Candidate> candidates;  // ascending positions, never empty
   int32_t window_step = 0;       // steps done in this window before this one
   int32_t window_undecided = 0;  // undecided positions when the window began
+  int32_t window_length = 0;     // all positions of the window
   int32_t num_windows = 1;       // windows in the canvas
   int32_t canvas_undecided = 0;  // undecided positions of the whole canvas
   RngKey key;                    // of this step, for rules that draw

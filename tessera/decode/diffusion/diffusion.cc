@@ -62,9 +62,8 @@ void DiffusionStrategy::AddRows(const SequenceView& view, const CachePlan& cache
   };
   // A window whose first candidate is predicted by the row before it takes that row along: exact,
   // unlike committing that position blindly (methods: logit shift, workaround (a)).
-  const bool needs_left = plan->kind != ForwardKind::kFinalise && cache.rows.begin > 0 &&
-                          traits_.shifted_logits &&
-                          !view.is_committed(cache.rows.begin);
+  const bool needs_left = cache.predict == Predict::kWindow && cache.rows.begin > 0 &&
+                          traits_.shifted_logits && !view.is_committed(cache.rows.begin);
   if (needs_left) add(cache.rows.begin - 1);
   for (int32_t position = cache.rows.begin; position < cache.rows.end; ++position) add(position);
 
@@ -117,17 +116,16 @@ Result<StepPlan> DiffusionStrategy::Plan(const SequenceView& view, const StepBud
   plan.kind = cache.kind;
   plan.sampling = &sampling_;
   plan.noise_step = view.step;
+  if (config_.end_of_text == EndOfText::kLast) plan.probe = traits_.stop_ids;
   AddRows(view, cache, &plan);
 
-  // A separate finalise pass ends before the window: it predicts nothing, or just the next token.
-  const bool stores_only = cache.rows.end <= window.begin;
-  commit_all_ = stores_only;
+  predict_ = cache.predict;
   const int32_t first_row = plan.positions.front();
-  const int32_t begin = stores_only ? cache.rows.end : window.begin;
-  const int32_t end = !stores_only             ? window.end
-                      : cache.predict_first_only ? std::min(begin + 1, view.canvas())
-                                                 : begin;
-  for (int32_t position = begin; position < end; ++position) {
+  const int32_t first = FirstUndecided(view);
+  const int32_t end = predict_ == Predict::kWindow       ? window.end
+                      : predict_ == Predict::kFirstToken ? first + 1
+                                                         : first;
+  for (int32_t position = first; position < end; ++position) {
     if (view.is_committed(position)) continue;
     plan.out.push_back({.row = PredictorOf(position) - first_row,
                         .position = position,
@@ -142,7 +140,7 @@ Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const St
                                               std::span<const RowStats> stats) {
   cache_->Ran(view);
   StepOutcome outcome;
-  outcome.stored_kv = commit_all_;
+  outcome.stored_kv = predict_ != Predict::kWindow;
   if (plan.out.empty()) return outcome;
 
   std::vector<Candidate> candidates;
@@ -152,19 +150,23 @@ Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const St
                         .token = stats[i].sampled,
                         .confidence = stats[i].p_sampled,
                         .stats = &stats[i]};
-    if (config_.end_of_text == EndOfText::kLast && IsStop(candidate.token)) {
-      candidate.confidence = 0;
+    if (config_.end_of_text == EndOfText::kLast) {
+      // LLaDA takes the softmax without the end-of-text ids, so other tokens gain.
+      float stop = 0;
+      for (const float p : stats[i].p_probe) stop += p;
+      candidate.confidence = IsStop(candidate.token) ? 0 : candidate.confidence / (1 - stop);
     }
     candidates.push_back(candidate);
   }
 
   std::vector<int32_t> chosen;
-  if (commit_all_) {
+  if (predict_ == Predict::kFirstToken) {
     chosen.push_back(0);
   } else {
     commit_->Select({.candidates = candidates,
                      .window_step = window_step_,
                      .window_undecided = window_undecided_,
+                     .window_length = window_.end - window_.begin,
                      .num_windows = window_.num_windows,
                      .canvas_undecided = CountUndecided(view, 0, view.canvas()),
                      .key = {.seed = view.seed, .position = 0, .step = view.step}},

@@ -58,7 +58,7 @@ class DiffusionStrategy : public Strategy {
   Window window_{.begin = -1, .end = -1};
   int32_t window_step_ = 0;
   int32_t window_undecided_ = 0;
-  bool commit_all_ = false;  // the planned forward decides its only out row unconditionally
+  Predict predict_ = Predict::kWindow;  // of the planned forward
 };
 
 }  // namespace tessera::decode

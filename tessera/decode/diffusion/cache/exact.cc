@@ -25,7 +25,8 @@ class ExactPolicy : public CachePolicy {
       return {.kind = final_end_ == 0 ? ForwardKind::kFull : ForwardKind::kFinalise,
               .rows = {final_end_, known_end},
               .keys = {{0, known_end}},
-              .predict_first_only = greedy_first_};
+              .predict = greedy_first_ && !view.is_committed(known_end) ? Predict::kFirstToken
+                                                                       : Predict::kNothing};
     }
     const int32_t begin = final_end_;
     pending_end_ = known_end;

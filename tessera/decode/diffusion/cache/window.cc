@@ -1,6 +1,8 @@
 // Prefix and dual cache (Fast-dLLM, arXiv 2505.22618, section 3.2): a full forward when a window
 // begins, then only the window's rows (dual) or the window and everything after it (prefix) against
-// K/V that stay as they were. With refresh = 1 both equal no cache.
+// K/V that stay as they were. With refresh = 1 both equal no cache. The published port to Dream
+// commits the first token of a block blindly at its full forward (first=greedy); here the window
+// takes the row before it along instead, which is exact.
 #include "tessera/decode/diffusion/cache/registry.h"
 
 namespace tessera::decode::cache {
@@ -10,13 +12,19 @@ enum class Reach { kWindow, kSuffix };
 
 class WindowPolicy : public CachePolicy {
  public:
-  WindowPolicy(Reach reach, int32_t refresh) : reach_(reach), refresh_(refresh) {}
+  WindowPolicy(Reach reach, int32_t refresh, bool greedy_first)
+      : reach_(reach), refresh_(refresh), greedy_first_(greedy_first) {}
 
   CachePlan Plan(const SequenceView& view, const Window& window, bool new_window) override {
     const int32_t end = view.canvas();
     const bool full = new_window || (refresh_ > 0 && since_full_ + 1 >= refresh_);
     since_full_ = full ? 0 : since_full_ + 1;
-    if (full) return {.kind = ForwardKind::kFull, .rows = {0, end}, .keys = {{0, end}}};
+    if (full) {
+      return {.kind = ForwardKind::kFull,
+              .rows = {0, end},
+              .keys = {{0, end}},
+              .predict = new_window && greedy_first_ ? Predict::kFirstToken : Predict::kWindow};
+    }
     return {.kind = ForwardKind::kWindow,
             .rows = {window.begin, reach_ == Reach::kWindow ? window.end : end},
             .keys = {{0, end}}};
@@ -26,6 +34,7 @@ class WindowPolicy : public CachePolicy {
  private:
   Reach reach_;
   int32_t refresh_;
+  bool greedy_first_;
   int32_t since_full_ = 0;
 };
 
@@ -36,13 +45,22 @@ Result<std::unique_ptr<CachePolicy>> Make(Reach reach, const char* name, const O
         "cache={} approximates bidirectional attention; this model is {}: use cache=exact or none",
         name, ops::Name(traits.attention));
   }
-  return std::unique_ptr<CachePolicy>(
-      std::make_unique<WindowPolicy>(reach, static_cast<int32_t>(options.Int("refresh"))));
+  const bool greedy_first = options.String("first") == "greedy";
+  if (greedy_first && !traits.shifted_logits) {
+    return InvalidArgument(
+        "option first: greedy is for models with shifted logits, which this one is not; accepted: "
+        "rule");
+  }
+  return std::unique_ptr<CachePolicy>(std::make_unique<WindowPolicy>(
+      reach, static_cast<int32_t>(options.Int("refresh")), greedy_first));
 }
 
 std::vector<OptionSpec> WindowOptions() {
   return {IntOption("refresh", 0, 0, 1 << 20,
-                    "full forward every so many steps; 0: only when a block begins")};
+                    "full forward every so many steps; 0: only when a block begins"),
+          ChoiceOption("first", "rule", {"rule", "greedy"},
+                       "first token of a block: like any other, or committed blindly at the full "
+                       "forward as Fast-dLLM's port to Dream does")};
 }
 
 }  // namespace

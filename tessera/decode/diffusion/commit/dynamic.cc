@@ -13,9 +13,9 @@ class DynamicRule : public CommitRule {
       : threshold_(threshold), block_steps_(block_steps) {}
 
   void Select(const CommitContext& context, std::vector<int32_t>* chosen) override {
-    const int32_t steps = block_steps_ > 0 ? block_steps_ : context.window_undecided;
+    const int32_t steps = block_steps_ > 0 ? block_steps_ : context.window_length;
     const size_t quota = static_cast<size_t>(
-        std::max(1, LinearQuota(context.window_undecided, steps, context.window_step)));
+        std::max(1, LinearQuota(context.window_length, steps, context.window_step)));
     const std::vector<int32_t> order = ByFallingConfidence(context.candidates);
     size_t above = 0;
     while (above < order.size() &&

@@ -23,10 +23,12 @@ class QuotaRule : public CommitRule {
   }
 
   void Select(const CommitContext& context, std::vector<int32_t>* chosen) override {
-    const int32_t steps = steps_ > 0 ? steps_ / context.num_windows
-                          : block_steps_ > 0 ? block_steps_ : context.window_undecided;
-    const int32_t quota =
-        std::max(1, LinearQuota(context.window_undecided, steps, context.window_step));
+    // LLaDA spreads the undecided positions of a block, SDAR all of its positions.
+    const int32_t total = steps_ > 0 ? context.window_undecided : context.window_length;
+    const int32_t steps = steps_ > 0         ? steps_ / context.num_windows
+                          : block_steps_ > 0 ? block_steps_
+                                             : total;
+    const int32_t quota = std::max(1, LinearQuota(total, steps, context.window_step));
     std::vector<int32_t> order;
     if (random_) {
       std::vector<float> scores;

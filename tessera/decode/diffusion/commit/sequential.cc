@@ -12,9 +12,9 @@ class SequentialRule : public CommitRule {
   explicit SequentialRule(int32_t block_steps) : block_steps_(block_steps) {}
 
   void Select(const CommitContext& context, std::vector<int32_t>* chosen) override {
-    const int32_t steps = block_steps_ > 0 ? block_steps_ : context.window_undecided;
+    const int32_t steps = block_steps_ > 0 ? block_steps_ : context.window_length;
     const int32_t quota =
-        std::max(1, LinearQuota(context.window_undecided, steps, context.window_step));
+        std::max(1, LinearQuota(context.window_length, steps, context.window_step));
     const int32_t count = std::min(quota, static_cast<int32_t>(context.candidates.size()));
     for (int32_t i = 0; i < count; ++i) chosen->push_back(i);
   }

@@ -1,0 +1,36 @@
+#include "tessera/api/model_info.h"
+
+namespace tessera::api {
+
+ModelInfo InfoOf(const models::DecoderConfig& config, const models::Architecture& architecture) {
+  ModelInfo info;
+  info.architecture = architecture.name;
+  info.attention = ops::Name(config.traits.attention);
+  info.default_strategy = architecture.default_strategy;
+  info.parameters = config.parameters();
+  info.layers = config.layers;
+  info.width = config.width;
+  info.heads = config.heads;
+  info.kv_heads = config.kv_heads;
+  info.head_dim = config.head_dim;
+  info.ffn_width = config.ffn_width;
+  info.vocab = config.vocab;
+  info.context = config.traits.max_positions;
+  info.block = config.traits.block;
+  info.shifted_logits = config.traits.shifted_logits;
+  info.mask_id = config.traits.mask_id;
+  info.stop_ids = config.traits.stop_ids;
+  return info;
+}
+
+std::string FormatName(const ops::WeightFormat& format) {
+  switch (format.type) {
+    case ops::WeightType::kF32: return "f32";
+    case ops::WeightType::kBF16: return "bf16";
+    case ops::WeightType::kInt8: return "int8";
+    case ops::WeightType::kInt4: return "int4";
+  }
+  return "unknown";
+}
+
+}  // namespace tessera::api

@@ -1,0 +1,74 @@
+#include "tessera/engine/loader.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "tessera/backend/registry.h"
+#include "tessera/models/hugging_face.h"
+
+namespace tessera::engine {
+namespace {
+
+// Chat checkpoints often list further end-of-text ids only here.
+Status AddGenerationStops(const std::string& folder, models::DecoderConfig* config) {
+  const std::string path = folder + "/generation_config.json";
+  if (!std::filesystem::exists(path)) return OkStatus();
+  TESSERA_ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
+  TESSERA_ASSIGN_OR_RETURN(const JsonObject object, JsonObject::Of(json, path));
+  models::DecoderConfig extra;
+  extra.vocab = config->vocab;
+  TESSERA_RETURN_IF_ERROR(models::ReadStopIds(object, &extra));
+  std::vector<ops::TokenId>& stops = config->traits.stop_ids;
+  for (const ops::TokenId id : extra.traits.stop_ids) {
+    if (std::find(stops.begin(), stops.end(), id) == stops.end()) stops.push_back(id);
+  }
+  return OkStatus();
+}
+
+Result<std::optional<ops::WeightFormat>> ParseDtype(const std::string& dtype) {
+  if (dtype == "auto") return std::optional<ops::WeightFormat>();
+  if (dtype == "f32") return std::optional(ops::WeightFormat{.type = ops::WeightType::kF32});
+  if (dtype == "bf16") return std::optional(ops::WeightFormat{.type = ops::WeightType::kBF16});
+  return InvalidArgument("dtype: got '{}', accepted: auto, f32, bf16", dtype);
+}
+
+}  // namespace
+
+Result<OpenedModel> OpenModel(const std::string& path, ops::TokenId mask_id) {
+  OpenedModel opened;
+  TESSERA_ASSIGN_OR_RETURN(opened.files, OpenModelFiles(path));
+  TESSERA_ASSIGN_OR_RETURN(const JsonObject config,
+                           JsonObject::Of(opened.files.config, opened.files.config_name));
+  TESSERA_ASSIGN_OR_RETURN(opened.architecture, models::FindArchitecture(config));
+  TESSERA_ASSIGN_OR_RETURN(opened.config, opened.architecture->parse(config));
+  ops::ModelTraits& traits = opened.config.traits;
+  if (mask_id >= 0) {
+    if (mask_id >= traits.vocab_size) {
+      return InvalidArgument("mask id: got {}, accepted: 0..{}", mask_id, traits.vocab_size - 1);
+    }
+    traits.mask_id = mask_id;
+  }
+  if (traits.mask_id < 0 && traits.attention != ops::AttentionKind::kCausal) {
+    return InvalidArgument("{}: field 'mask_token_id' is missing; name the mask token's id",
+                           opened.files.config_name);
+  }
+  TESSERA_RETURN_IF_ERROR(AddGenerationStops(opened.files.folder, &opened.config));
+  return opened;
+}
+
+Result<LoadedModel> LoadModel(const LoadSpec& spec) {
+  TESSERA_ASSIGN_OR_RETURN(const std::optional<ops::WeightFormat> format, ParseDtype(spec.dtype));
+  LoadedModel loaded;
+  TESSERA_ASSIGN_OR_RETURN(
+      loaded.device,
+      backend::MakeDevice({.name = spec.device, .isa = spec.isa, .threads = spec.threads}));
+  TESSERA_ASSIGN_OR_RETURN(const OpenedModel opened, OpenModel(spec.path, spec.mask_id));
+  loaded.folder = opened.files.folder;
+  loaded.architecture = opened.architecture;
+  TESSERA_ASSIGN_OR_RETURN(
+      loaded.model, models::Decoder::Load(opened.config, *opened.files.tensors, *loaded.device,
+                                          {.format = format, .progress = spec.progress}));
+  return loaded;
+}
+
+}  // namespace tessera::engine

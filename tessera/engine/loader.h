@@ -1,0 +1,46 @@
+// From a path to a model on a device: opens the files, recognises the architecture, loads weights.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "tessera/base/status.h"
+#include "tessera/formats/model_files.h"
+#include "tessera/models/architecture.h"
+#include "tessera/models/decoder.h"
+#include "tessera/ops/device.h"
+
+namespace tessera::engine {
+
+// Config and tensor headers, checked; no weight has been read.
+struct OpenedModel {
+  ModelFiles files;
+  const models::Architecture* architecture = nullptr;
+  models::DecoderConfig config;
+};
+
+// `mask_id` >= 0 replaces the mask token of the config. End-of-text ids of generation_config.json
+// are added to those of config.json.
+Result<OpenedModel> OpenModel(const std::string& path, ops::TokenId mask_id);
+
+struct LoadSpec {
+  std::string path;
+  std::string device = "cpu";
+  std::string isa = "auto";
+  int threads = 0;
+  std::string dtype = "auto";
+  ops::TokenId mask_id = -1;
+  std::function<bool(int64_t, int64_t)> progress;
+};
+
+struct LoadedModel {
+  std::string folder;
+  const models::Architecture* architecture = nullptr;
+  std::unique_ptr<ops::Device> device;
+  std::unique_ptr<models::Decoder> model;  // after device: it refers to it
+};
+
+Result<LoadedModel> LoadModel(const LoadSpec& spec);
+
+}  // namespace tessera::engine
