@@ -1,6 +1,7 @@
 // Loads the golden folders of this directory: model, inputs and expected outputs.
 #pragma once
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -14,6 +15,13 @@
 #include "tessera/models/decoder.h"
 
 namespace tessera::golden {
+
+// The value, or a message that says why a golden cannot be used.
+template <typename T>
+T Unwrap(Result<T> result) {
+  if (!result.ok()) fmt::print(stderr, "golden: {}\n", result.status().message());
+  return std::move(result).value();
+}
 
 inline std::string Folder(const std::string& name) {
   return std::string(TESSERA_SOURCE_DIR) + "/tests/golden/" + name;
@@ -63,24 +71,21 @@ struct Files {
   models::DecoderConfig config;
 };
 inline Files OpenFiles(const std::string& name) {
-  Result<ModelFiles> files = OpenModelFiles(Folder(name) + "/model");
-  TESSERA_CHECK(files.ok());
-  files->config["mask_token_id"] = 156;
-  const JsonObject object = *JsonObject::Of(files->config, files->config_name);
-  const models::Architecture* architecture = *models::FindArchitecture(object);
-  return {.files = std::move(*files), .config = *architecture->parse(object)};
+  ModelFiles files = Unwrap(OpenModelFiles(Folder(name) + "/model"));
+  files.config["mask_token_id"] = 156;
+  const JsonObject object = Unwrap(JsonObject::Of(files.config, files.config_name));
+  models::DecoderConfig config = Unwrap(Unwrap(models::FindArchitecture(object))->parse(object));
+  return {.files = std::move(files), .config = std::move(config)};
 }
 
 inline Loaded Load(const std::string& name, ops::WeightType type, const std::string& isa = "auto",
                    const TensorSource* tensors = nullptr) {
   const Files files = OpenFiles(name);
   Loaded loaded;
-  loaded.device = *backend::MakeDevice({.name = "cpu", .isa = isa, .threads = 2});
-  Result<std::unique_ptr<models::Decoder>> model = models::Decoder::Load(
+  loaded.device = Unwrap(backend::MakeDevice({.name = "cpu", .isa = isa, .threads = 2}));
+  loaded.model = Unwrap(models::Decoder::Load(
       files.config, tensors == nullptr ? *files.files.tensors : *tensors, *loaded.device,
-      {.format = ops::WeightFormat{.type = type, .group = 0, .symmetric = true}, .progress = {}});
-  TESSERA_CHECK(model.ok());
-  loaded.model = std::move(*model);
+      {.format = ops::WeightFormat{.type = type}, .progress = {}}));
   return loaded;
 }
 
