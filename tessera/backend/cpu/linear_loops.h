@@ -16,10 +16,9 @@ namespace {
 // 2 % slower, 512 3 %, 1024 4 %.
 constexpr int64_t kChunkInputs = 256;
 
-// Row blocks that share one pass over the weights: 8 x 12 rows.
-constexpr int64_t kSuperBlocks = 8;
-
-// Inputs between two rounds of software prefetch; divides kInputPad.
+// Inputs between two rounds of software prefetch; divides kInputPad. Kernels must not let the
+// compiler unroll the loop over these inputs: GCC then moves the load of the eighth line before the
+// first, and the hardware prefetchers lose the stream (Zen4, 1 row: 50 instead of 60 GB/s).
 constexpr int64_t kPrefetchInputs = 16;
 
 // One block: R rows times P panels over some inputs.
@@ -137,26 +136,28 @@ void RunBlock(int64_t rows, const BlockArgs& args) {
   }
 }
 
-// Micro: kMaxRows, kMaxPanels, kXBytes, kWBytes (of one packed activation and weight), and
-// Block<R, P>(const BlockArgs&).
+// Micro: kSuperBlocks (row blocks that share one pass over the weights), kMaxRows, kMaxPanels,
+// kXBytes, kWBytes (of one packed activation and weight), and Block<R, P>(const BlockArgs&).
 template <class Micro, int P>
 void RunPanelGroup(const PanelsArgs& a, int64_t panel, int64_t block_begin, int64_t block_end,
                    bool has_next) {
   constexpr int kMaxRows = Micro::kMaxRows;
-  alignas(64) float acc[kSuperBlocks * kMaxRows * P * 16];
+  alignas(64) float acc[Micro::kSuperBlocks * kMaxRows * P * 16];
   const int64_t blocks = NumBlocks(a.rows, kMaxRows);
   const int64_t panel_bytes = a.padded_in * 16 * Micro::kWBytes;
   const int64_t first_row = block_begin * a.rows / blocks;
   const char* w = static_cast<const char*>(a.weights) + panel * panel_bytes;
 
-  for (int64_t k = 0; k < a.padded_in; k += kChunkInputs) {
-    const int64_t inputs = Min(kChunkInputs, a.padded_in - k);
+  const int64_t num_blocks = block_end - block_begin;
+  const int64_t chunk = num_blocks == 1 ? a.padded_in : kChunkInputs;
+
+  for (int64_t k = 0; k < a.padded_in; k += chunk) {
+    const int64_t inputs = Min(chunk, a.padded_in - k);
     // While this chunk is used, the next one is fetched, an equal share during each block. The last
     // chunk of a group is followed by the first chunk of the panels after it. With one block the
     // weights are streamed at the pace of memory, which the hardware prefetchers do better alone
     // (Zen4, 1 row: 29.6 GB/s without software prefetch, at most 25 with any distance and level).
     const bool last = k + inputs >= a.padded_in;
-    const int64_t num_blocks = block_end - block_begin;
     const char* next = num_blocks == 1 ? nullptr
                        : !last         ? w + (k + inputs) * 16 * Micro::kWBytes
                        : has_next      ? w + P * panel_bytes
@@ -188,8 +189,8 @@ void RunPanelGroup(const PanelsArgs& a, int64_t panel, int64_t block_begin, int6
 template <class Micro>
 void RunPanels(const PanelsArgs& a) {
   const int64_t blocks = NumBlocks(a.rows, Micro::kMaxRows);
-  for (int64_t block = 0; block < blocks; block += kSuperBlocks) {
-    const int64_t block_end = Min(block + kSuperBlocks, blocks);
+  for (int64_t block = 0; block < blocks; block += Micro::kSuperBlocks) {
+    const int64_t block_end = Min(block + Micro::kSuperBlocks, blocks);
     int64_t panel = a.panel_begin;
     for (; panel + Micro::kMaxPanels <= a.panel_end; panel += Micro::kMaxPanels) {
       const bool has_next = panel + 2 * Micro::kMaxPanels <= a.panel_end;

@@ -10,6 +10,7 @@ namespace {
 // broadcast, 29 of 32 registers are live.
 struct MicroBase {
   static constexpr int kMaxRows = 12;
+  static constexpr int kSuperBlocks = 8;  // 2, 3, 4 and 8 are equal on Zen4
   static constexpr int kMaxPanels = 2;
   static constexpr int kXBytes = 4;
 
@@ -52,6 +53,7 @@ struct MicroF32 : MicroBase {
     const char* w = a.w;
     for (int64_t k = 0; k < a.inputs; k += kPrefetchInputs) {
       PrefetchRound(a, P, k / kPrefetchInputs);
+#pragma GCC unroll 1
       for (int64_t i = 0; i < kPrefetchInputs; ++i) {
         __m512 line[P];
 #pragma GCC unroll 2
@@ -76,6 +78,7 @@ struct MicroBf16 : MicroBase {
     const char* w = a.w;
     for (int64_t k = 0; k < a.inputs; k += kPrefetchInputs) {
       PrefetchRound(a, P, k / kPrefetchInputs);
+#pragma GCC unroll 1
       for (int64_t i = 0; i < kPrefetchInputs; i += 2) {
         __m512 even[P], odd[P];
 #pragma GCC unroll 2

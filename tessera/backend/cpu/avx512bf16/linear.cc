@@ -10,6 +10,7 @@ namespace {
 // registers are live.
 struct MicroBf16 {
   static constexpr int kMaxRows = 12;
+  static constexpr int kSuperBlocks = 8;  // 2, 3, 4 and 8 are equal on Zen4
   static constexpr int kMaxPanels = 2;
   static constexpr int kXBytes = 2;
   static constexpr int kWBytes = 2;
@@ -28,6 +29,7 @@ struct MicroBf16 {
     const char* w = a.w;
     for (int64_t k = 0; k < a.inputs; k += kPrefetchInputs) {
       PrefetchRound(a, P, k / kPrefetchInputs);
+#pragma GCC unroll 1
       for (int64_t i = 0; i < kPrefetchInputs; i += 2) {
         __m512bh line[P];
 #pragma GCC unroll 2

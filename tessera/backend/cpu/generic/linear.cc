@@ -7,6 +7,7 @@ namespace {
 // 4 rows x 16 outputs are 16 of SSE2's registers' worth of accumulators; measured best of 2, 4, 6.
 struct MicroBase {
   static constexpr int kMaxRows = 4;
+  static constexpr int kSuperBlocks = 8;
   static constexpr int kMaxPanels = 1;
   static constexpr int kXBytes = 4;
 
