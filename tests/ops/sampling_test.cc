@@ -108,7 +108,7 @@ TEST_P(Sampling, NeighbouringKeysAreIndependent) {
 TEST_P(Sampling, IsTheExactGumbelMax) {
   for (const float scale : {0.0f, 0.01f, 1.0f, 8.0f, 3000.0f}) {
     const std::vector<float> logits = Normals(3001, 52, scale);
-    for (const float temperature : {0.02f, 0.7f, 1.0f, 30.0f}) {
+    for (const float temperature : {1e-38f, 0.02f, 0.7f, 1.0f, 30.0f}) {
       const SamplingSpec spec = {.temperature = temperature};
       std::vector<RngKey> keys;
       for (int i = 0; i < 40; ++i) keys.push_back({.seed = 1ull << 40, .position = -i, .step = i});

@@ -74,11 +74,13 @@ FilteredRow RowFilter::Run(std::span<const float> logits, float max,
   row.temperature = sampling.temperature > 0 ? sampling.temperature : 1;
   logits_ = logits;
   max_ = max;
-  bin_scale_ = static_cast<float>(kBinsPerNat / row.temperature);
+  // The limit keeps 0 * infinity out of the weights of the best ids at tiny temperatures.
+  const double inverse = std::min(1 / row.temperature, 1e30);
+  bin_scale_ = static_cast<float>(kBinsPerNat * inverse);
   ranked_bin_ = -1;
   if (weights_.size() < logits.size()) weights_.resize(logits.size());
   kernels.exp_row(logits.data(), static_cast<int64_t>(logits.size()), max,
-                  static_cast<float>(1 / row.temperature), weights_.data());
+                  static_cast<float>(inverse), weights_.data());
 
   row.last_id = std::numeric_limits<TokenId>::max();
   row.last_logit = std::numeric_limits<float>::lowest();

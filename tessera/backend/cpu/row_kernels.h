@@ -182,8 +182,11 @@ void UpdateChoice(const float* logits, int64_t n, int32_t first_id, double tempe
     if (group_max == -__builtin_inff()) continue;
     float best = static_cast<float>(choice->score);
     // Covers the rounding of best, of the scaled logits and of their difference.
-    const float slack = 1e-4f + 1e-6f * (fabsf(best) + fabsf(group_max));
-    if (choice->id >= 0 && group_max + kMaxNoise + slack < best) continue;
+    const float size = fabsf(best) + fabsf(group_max);
+    const float slack = 1e-4f + 1e-6f * size;
+    // Before the first candidate, and where f32 nears its limits, every id is compared exactly.
+    const bool prune = choice->id >= 0 && size < 1e30f;
+    if (prune && group_max + kMaxNoise + slack < best) continue;
     uint32_t words[64];
     const uint32_t first_block = static_cast<uint32_t>((first_id + group) / 4);
     PhiloxBlocks<V>(key, first_block, kPurposeToken, words);
@@ -196,7 +199,7 @@ void UpdateChoice(const float* logits, int64_t n, int32_t first_id, double tempe
     for (int i = 0; i < 64; i += V::kLanes) {
       const float* const at = logits + group + i;
       uint32_t bits = (1u << V::kLanes) - 1;
-      if (choice->id >= 0) {
+      if (prune) {
         best = static_cast<float>(choice->score);
         const F t = V::Mul(V::Load(at), V::Set(inverse));
         const F bound = V::Mul(Exp<V>(V::Add(V::Sub(t, V::Set(best)), V::Set(slack))),
