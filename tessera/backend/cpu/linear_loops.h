@@ -10,11 +10,11 @@
 namespace tessera::cpu {
 namespace {
 
-// Inputs handled between two visits to the accumulators. A chunk of two bf16 panels is then 16 KiB
-// and stays in L1 with the activations of a block (6 KiB for 12 rows); loading and storing the
-// accumulators is one part in 60 of the work. Zen4, 32 rows: 256 and 384 are within noise, 128 is
-// 2 % slower, 512 3 %, 1024 4 %.
-constexpr int64_t kChunkInputs = 256;
+// Bytes of one panel handled between two visits to the accumulators when several row blocks share
+// it: 256 inputs of bf16, 128 of f32. Two panels then stay in L1 with the activations of a block
+// (6 KiB), and loading and storing the accumulators is one part in 60 of the work. Zen4, bf16, 32
+// rows: 384 inputs are within noise of 256, 128 are 2 % slower, 512 3 %, 1024 4 %.
+constexpr int64_t kChunkBytes = 8192;
 
 // Inputs between two rounds of software prefetch; divides kInputPad. Kernels must not let the
 // compiler unroll the loop over these inputs: GCC then moves the load of the eighth line before the
@@ -149,7 +149,7 @@ void RunPanelGroup(const PanelsArgs& a, int64_t panel, int64_t block_begin, int6
   const char* w = static_cast<const char*>(a.weights) + panel * panel_bytes;
 
   const int64_t num_blocks = block_end - block_begin;
-  const int64_t chunk = num_blocks == 1 ? a.padded_in : kChunkInputs;
+  const int64_t chunk = num_blocks == 1 ? a.padded_in : kChunkBytes / (16 * Micro::kWBytes);
 
   for (int64_t k = 0; k < a.padded_in; k += chunk) {
     const int64_t inputs = Min(chunk, a.padded_in - k);
