@@ -1,0 +1,93 @@
+// Sequences with different strategies, lengths and block positions share every forward, and each
+// result equals its solo run token for token (oracle 15).
+#include "tests/property/decoding.h"
+
+namespace tessera::property {
+namespace {
+
+using golden::Load;
+
+void ExpectSame(const Run& together, const Run& alone, const std::string& what) {
+  EXPECT_EQ(together.commits, alone.commits) << what;
+  EXPECT_EQ(together.completion.canvas, alone.completion.canvas) << what;
+  EXPECT_EQ(together.completion.confidence, alone.completion.confidence) << what;
+}
+
+std::vector<int32_t> Prompt(int32_t length, int32_t salt) {
+  std::vector<int32_t> prompt;
+  for (int32_t i = 0; i < length; ++i) prompt.push_back((i * 53 + salt * 29 + 7) % 150);
+  return prompt;
+}
+
+void CheckBatch(const std::string& name, ops::WeightType type, const std::vector<Job>& jobs) {
+  for (const std::string& isa : backend::AvailableIsas()) {
+    SCOPED_TRACE(name + " at " + isa);
+    const golden::Loaded loaded = Load(name, type, isa);
+    const std::vector<Run> together = RunTogether(*loaded.model, *loaded.device, jobs);
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      ExpectSame(together[i], RunAlone(loaded, jobs[i]), jobs[i].strategy);
+    }
+  }
+}
+
+const ops::SamplingSpec kWarm = {.temperature = 0.8f, .top_k = 20, .top_p = 0.9f};
+
+TEST(Batching, BidirectionalModels) {
+  const std::vector<Job> jobs = {
+      {.strategy = "threshold=0.7,block=8,cache=dual", .prompt = Prompt(5, 1)},
+      {.strategy = "factor=1.1,block=12,cache=prefix", .prompt = Prompt(40, 2)},
+      {.strategy = "quota=9,block=8", .prompt = Prompt(17, 3), .max_new_tokens = 72},
+      {.strategy = "entropy_bounded=0.5,guidance=1.5", .prompt = Prompt(9, 4)},
+      {.strategy = "threshold=0.9", .prompt = Prompt(3, 5), .sampling = kWarm, .seed = 7},
+      {.strategy = "dream=origin,steps=9", .prompt = Prompt(6, 6), .seed = 11}};
+  CheckBatch("llada", ops::WeightType::kF32, jobs);
+  CheckBatch("llada_gqa_tied", ops::WeightType::kBF16, jobs);
+  CheckBatch("dream", ops::WeightType::kBF16, jobs);
+}
+
+TEST(Batching, BlockCausalModels) {
+  const std::vector<Job> jobs = {
+      {.strategy = "dynamic=0.8", .prompt = Prompt(5, 1)},
+      {.strategy = "sequential", .prompt = Prompt(64, 2), .max_new_tokens = 40},
+      {.strategy = "threshold=0.6,cache=none", .prompt = Prompt(31, 3)},
+      {.strategy = "threshold=0.6,finalise=separate", .prompt = Prompt(8, 4), .sampling = kWarm}};
+  CheckBatch("sdar", ops::WeightType::kF32, jobs);
+  CheckBatch("fast_dllm_v2", ops::WeightType::kBF16, jobs);
+}
+
+TEST(Batching, CausalModels) {
+  const std::vector<Job> jobs = {
+      {.strategy = "ar", .prompt = Prompt(3, 1)},
+      {.strategy = "lookup", .prompt = Prompt(50, 2), .max_new_tokens = 60},
+      {.strategy = "ar", .prompt = Prompt(12, 3), .sampling = kWarm, .seed = 5},
+      {.strategy = "lookup,draft=3", .prompt = Prompt(9, 4), .sampling = kWarm, .seed = 6}};
+  CheckBatch("llama", ops::WeightType::kBF16, jobs);
+  CheckBatch("qwen3", ops::WeightType::kF32, jobs);
+}
+
+TEST(Batching, MoreRequestsThanPlacesAllFinish) {
+  const golden::Loaded loaded = Load("sdar", ops::WeightType::kF32);
+  std::vector<Job> jobs;
+  for (int32_t i = 0; i < 9; ++i) jobs.push_back({.strategy = "dynamic", .prompt = Prompt(i + 1, i)});
+  const std::vector<Run> together =
+      RunTogether(*loaded.model, *loaded.device, jobs, {.max_sequences = 2});
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    ExpectSame(together[i], RunAlone(loaded, jobs[i]), std::to_string(i));
+  }
+}
+
+TEST(Batching, ThreadCountNeverChangesAResult) {
+  const golden::Files files = golden::OpenFiles("llada");
+  std::optional<Run> first;
+  for (const int threads : {1, 2, 3}) {
+    const auto device = golden::Unwrap(backend::MakeDevice({.name = "cpu", .threads = threads}));
+    const auto model =
+        golden::Unwrap(models::Decoder::Load(files.config, *files.files.tensors, *device, {}));
+    Run run = RunAlone(*model, *device, {.strategy = "threshold=0.7,cache=dual", .sampling = kWarm});
+    if (first) ExpectSame(run, *first, std::to_string(threads));
+    if (!first) first = std::move(run);
+  }
+}
+
+}  // namespace
+}  // namespace tessera::property
