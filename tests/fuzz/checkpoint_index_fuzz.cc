@@ -4,8 +4,9 @@
 #include "tessera/formats/checkpoint.h"
 #include "tests/fuzz/fuzz_check.h"
 
+namespace tessera {
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace tessera;
   const auto index = ParseCheckpointIndex(FuzzText(data, size), kFuzzName);
   CheckRefusal(index.status());
   if (!index.ok()) return 0;
@@ -18,3 +19,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   return 0;
 }
+
+}  // namespace tessera

@@ -2,8 +2,9 @@
 #include "tessera/formats/json.h"
 #include "tests/fuzz/fuzz_check.h"
 
+namespace tessera {
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace tessera;
   const auto json = ParseJson(FuzzText(data, size), kFuzzName, {.max_bytes = size_t{1} << 20});
   CheckRefusal(json.status());
   if (!json.ok()) return 0;
@@ -37,3 +38,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   return 0;
 }
+
+}  // namespace tessera

@@ -3,6 +3,7 @@
 #include "tessera/formats/json.h"
 #include "tests/fuzz/fuzz_check.h"
 
+namespace tessera {
 namespace {
 
 template <typename Json>
@@ -16,7 +17,6 @@ size_t Depth(const Json& json) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace tessera;
   const std::string_view text = FuzzText(data, size);
   const JsonLimits limits{.max_depth = 20, .max_values = 1000};
   const auto json = ParseJson(text, kFuzzName, limits);
@@ -40,3 +40,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   TESSERA_CHECK(ParseOrderedJson(text, kFuzzName, strict).ok() == unique.ok());
   return 0;
 }
+
+}  // namespace tessera

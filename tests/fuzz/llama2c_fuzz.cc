@@ -2,8 +2,9 @@
 #include "tessera/formats/llama2c.h"
 #include "tests/fuzz/fuzz_check.h"
 
+namespace tessera {
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace tessera;
   const auto file = Llama2cFile::Parse(FuzzBytes(data, size), kFuzzName);
   CheckRefusal(file.status());
   if (!file.ok()) return 0;
@@ -16,3 +17,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   TESSERA_CHECK((*file)->Config()["hidden_size"] == (*file)->header().dim);
   return 0;
 }
+
+}  // namespace tessera

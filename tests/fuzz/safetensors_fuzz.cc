@@ -2,8 +2,9 @@
 #include "tessera/formats/safetensors.h"
 #include "tests/fuzz/fuzz_check.h"
 
+namespace tessera {
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace tessera;
   const auto bytes = FuzzBytes(data, size);
   const auto file = SafetensorsFile::Parse(bytes, kFuzzName);
   CheckRefusal(file.status());
@@ -30,3 +31,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   CheckRefusal((*file)->Get("no such tensor").status());
   return 0;
 }
+
+}  // namespace tessera
