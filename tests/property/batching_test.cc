@@ -7,7 +7,7 @@ namespace {
 
 using golden::Load;
 
-void ExpectSame(const Run& together, const Run& alone, const std::string& what) {
+void ExpectSame(const Outcome& together, const Outcome& alone, const std::string& what) {
   EXPECT_EQ(together.commits, alone.commits) << what;
   EXPECT_EQ(together.completion.canvas, alone.completion.canvas) << what;
   EXPECT_EQ(together.completion.confidence, alone.completion.confidence) << what;
@@ -23,7 +23,7 @@ void CheckBatch(const std::string& name, ops::WeightType type, const std::vector
   for (const std::string& isa : backend::AvailableIsas()) {
     SCOPED_TRACE(name + " at " + isa);
     const golden::Loaded loaded = Load(name, type, isa);
-    const std::vector<Run> together = RunTogether(*loaded.model, *loaded.device, jobs);
+    const std::vector<Outcome> together = RunTogether(*loaded.model, *loaded.device, jobs);
     for (size_t i = 0; i < jobs.size(); ++i) {
       ExpectSame(together[i], RunAlone(loaded, jobs[i]), jobs[i].strategy);
     }
@@ -69,7 +69,7 @@ TEST(Batching, MoreRequestsThanPlacesAllFinish) {
   const golden::Loaded loaded = Load("sdar", ops::WeightType::kF32);
   std::vector<Job> jobs;
   for (int32_t i = 0; i < 9; ++i) jobs.push_back({.strategy = "dynamic", .prompt = Prompt(i + 1, i)});
-  const std::vector<Run> together =
+  const std::vector<Outcome> together =
       RunTogether(*loaded.model, *loaded.device, jobs, {.max_sequences = 2});
   for (size_t i = 0; i < jobs.size(); ++i) {
     ExpectSame(together[i], RunAlone(loaded, jobs[i]), std::to_string(i));
@@ -78,12 +78,12 @@ TEST(Batching, MoreRequestsThanPlacesAllFinish) {
 
 TEST(Batching, ThreadCountNeverChangesAResult) {
   const golden::Files files = golden::OpenFiles("llada");
-  std::optional<Run> first;
+  std::optional<Outcome> first;
   for (const int threads : {1, 2, 3}) {
     const auto device = golden::Unwrap(backend::MakeDevice({.name = "cpu", .threads = threads}));
     const auto model =
         golden::Unwrap(models::Decoder::Load(files.config, *files.files.tensors, *device, {}));
-    Run run = RunAlone(*model, *device, {.strategy = "threshold=0.7,cache=dual", .sampling = kWarm});
+    Outcome run = RunAlone(*model, *device, {.strategy = "threshold=0.7,cache=dual", .sampling = kWarm});
     if (first) ExpectSame(run, *first, std::to_string(threads));
     if (!first) first = std::move(run);
   }

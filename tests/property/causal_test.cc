@@ -43,9 +43,9 @@ TEST(Drafting, LookupGivesPlainText) {
         Job job{.strategy = "ar", .prompt = {1, 2, 3, 1, 2, 3, 1, 2}, .max_new_tokens = 80};
         job.sampling.temperature = temperature;
         job.seed = 3;
-        const Run plain = RunAlone(loaded, job);
+        const Outcome plain = RunAlone(loaded, job);
         job.strategy = "lookup";
-        const Run lookup = RunAlone(loaded, job);
+        const Outcome lookup = RunAlone(loaded, job);
         EXPECT_EQ(lookup.completion.output, plain.completion.output) << name << " " << temperature;
         EXPECT_GT(lookup.completion.metrics.drafted, 0) << name;
         EXPECT_EQ(lookup.completion.metrics.total_forwards() + lookup.completion.metrics.accepted,
@@ -60,7 +60,7 @@ TEST(Drafting, AdversarialAndPerfectDraftersGivePlainText) {
   for (const float penalty : {1.0f, 1.3f}) {
     Job job{.strategy = "ar", .max_new_tokens = 40};
     job.sampling.repetition_penalty = penalty;
-    const Run plain = RunAlone(loaded, job);
+    const Outcome plain = RunAlone(loaded, job);
     const std::vector<int32_t> text = plain.canvas();
     const auto right = [&](int32_t position) {
       return static_cast<size_t>(position) < text.size() ? text[static_cast<size_t>(position)] : 0;
@@ -84,9 +84,9 @@ TEST(Prefill, ChunksGiveTheSameText) {
   const golden::Loaded loaded = Load("qwen3", ops::WeightType::kF32);
   Job job{.strategy = "ar", .prompt = {}, .max_new_tokens = 12};
   for (int32_t i = 0; i < 100; ++i) job.prompt.push_back((i * 31) % 150);
-  const Run whole = RunAlone(loaded, job);
+  const Outcome whole = RunAlone(loaded, job);
   for (const int32_t rows : {1, 7, 64, 99}) {
-    const std::vector<Run> chunked =
+    const std::vector<Outcome> chunked =
         RunTogether(*loaded.model, *loaded.device, {job}, {.prefill_rows = rows});
     EXPECT_EQ(chunked[0].completion.output, whole.completion.output) << rows;
     EXPECT_EQ(chunked[0].completion.confidence, whole.completion.confidence) << rows;

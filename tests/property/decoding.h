@@ -24,7 +24,7 @@ struct Job {
 };
 
 // What a job did, forward by forward.
-struct Run {
+struct Outcome {
   engine::Completion completion;
   std::vector<std::map<int32_t, int32_t>> commits;  // of every forward, empty ones included
   std::vector<decode::ForwardKind> kinds;
@@ -36,11 +36,11 @@ struct Run {
 };
 
 // Runs the jobs together in one engine; every forward evaluates all of them.
-inline std::vector<Run> RunTogether(models::Model& model, ops::Device& device,
+inline std::vector<Outcome> RunTogether(models::Model& model, ops::Device& device,
                                     const std::vector<Job>& jobs,
                                     const engine::EngineOptions& options = {}) {
   engine::Engine engine(model, device, options);
-  std::vector<Run> runs(jobs.size());
+  std::vector<Outcome> runs(jobs.size());
   std::vector<int64_t> ids;
   for (size_t i = 0; i < jobs.size(); ++i) {
     Result<std::unique_ptr<decode::Strategy>> strategy =
@@ -50,7 +50,7 @@ inline std::vector<Run> RunTogether(models::Model& model, ops::Device& device,
       ids.push_back(-1);
       continue;
     }
-    Run* run = &runs[i];
+    Outcome* run = &runs[i];
     Result<int64_t> id = engine.Submit({.prompt = jobs[i].prompt,
                                         .max_new_tokens = jobs[i].max_new_tokens,
                                         .seed = jobs[i].seed,
@@ -79,15 +79,15 @@ inline std::vector<Run> RunTogether(models::Model& model, ops::Device& device,
   return runs;
 }
 
-inline Run RunAlone(models::Model& model, ops::Device& device, const Job& job) {
+inline Outcome RunAlone(models::Model& model, ops::Device& device, const Job& job) {
   return std::move(RunTogether(model, device, {job}).front());
 }
 
-inline Run RunAlone(const golden::Loaded& loaded, const Job& job) {
+inline Outcome RunAlone(const golden::Loaded& loaded, const Job& job) {
   return RunAlone(*loaded.model, *loaded.device, job);
 }
 
-inline Run RunAlone(models::MockModel& model, const Job& job) {
+inline Outcome RunAlone(models::MockModel& model, const Job& job) {
   return RunAlone(model, model.device(), job);
 }
 

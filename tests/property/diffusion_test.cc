@@ -11,8 +11,8 @@ TEST(Threshold, AboveOneIsOneTokenPerStep) {  // oracle 1
   for (const char* name : {"llada", "dream", "sdar", "fast_dllm_v2"}) {
     SCOPED_TRACE(name);
     const golden::Loaded loaded = Load(name, ops::WeightType::kF32);
-    const Run by_threshold = RunAlone(loaded, {.strategy = "threshold=1.5"});
-    const Run by_quota = RunAlone(loaded, {.strategy = "quota"});
+    const Outcome by_threshold = RunAlone(loaded, {.strategy = "threshold=1.5"});
+    const Outcome by_quota = RunAlone(loaded, {.strategy = "quota"});
     EXPECT_EQ(by_threshold.commits, by_quota.commits);
     for (const auto& commits : by_threshold.commits) EXPECT_LE(commits.size(), 1u);
   }
@@ -21,7 +21,7 @@ TEST(Threshold, AboveOneIsOneTokenPerStep) {  // oracle 1
 TEST(Threshold, ZeroAndHugeFactorCommitEverything) {  // oracle 1
   const golden::Loaded loaded = Load("llada", ops::WeightType::kF32);
   for (const char* strategy : {"threshold=0,block=8", "factor=1e6,block=8"}) {
-    const Run run = RunAlone(loaded, {.strategy = strategy});
+    const Outcome run = RunAlone(loaded, {.strategy = strategy});
     EXPECT_EQ(run.commits.size(), 3u) << strategy;
     for (const auto& commits : run.commits) EXPECT_EQ(commits.size(), 8u) << strategy;
   }
@@ -33,9 +33,9 @@ TEST(WindowCache, RefreshEveryStepEqualsNoCache) {  // oracles 2 and 6 (a), exac
     const golden::Loaded loaded = Load(name, ops::WeightType::kF32);
     for (const char* rule : {"threshold=0.6", "factor=1.2", "quota=12", "entropy_bounded=0.8"}) {
       const std::string base = std::string(rule) + ",block=8";
-      const Run none = RunAlone(loaded, {.strategy = base + ",cache=none"});
+      const Outcome none = RunAlone(loaded, {.strategy = base + ",cache=none"});
       for (const char* cache : {"prefix", "dual"}) {
-        const Run run = RunAlone(loaded, {.strategy = base + ",cache=" + cache + ",refresh=1"});
+        const Outcome run = RunAlone(loaded, {.strategy = base + ",cache=" + cache + ",refresh=1"});
         EXPECT_EQ(run.commits, none.commits) << rule << " " << cache;
         EXPECT_EQ(run.completion.confidence, none.completion.confidence) << rule << " " << cache;
       }
@@ -46,7 +46,7 @@ TEST(WindowCache, RefreshEveryStepEqualsNoCache) {  // oracles 2 and 6 (a), exac
 TEST(WindowCache, FullForwardOncePerBlock) {
   const golden::Loaded loaded = Load("dream", ops::WeightType::kF32);
   for (const char* cache : {"prefix", "dual"}) {
-    const Run run = RunAlone(
+    const Outcome run = RunAlone(
         loaded, {.strategy = std::string("threshold=1.5,block=8,cache=") + cache});
     EXPECT_EQ(run.forwards(ForwardKind::kFull), 3);
     EXPECT_EQ(run.forwards(ForwardKind::kWindow), 21);
@@ -65,9 +65,9 @@ TEST(ExactCache, EqualsRecomputingEverything) {  // oracle 4
         with.strategy = strategy;
         return RunAlone(loaded, with);
       };
-      const Run none = run("threshold=0.7,cache=none");
-      const Run fused = run("threshold=0.7,cache=exact,first=rule,finalise=fused");
-      const Run separate = run("threshold=0.7,cache=exact,first=rule,finalise=separate");
+      const Outcome none = run("threshold=0.7,cache=none");
+      const Outcome fused = run("threshold=0.7,cache=exact,first=rule,finalise=fused");
+      const Outcome separate = run("threshold=0.7,cache=exact,first=rule,finalise=separate");
       EXPECT_EQ(fused.commits, none.commits) << name << ", prompt " << prompt_length;
       EXPECT_EQ(fused.canvas(), separate.canvas()) << name << ", prompt " << prompt_length;
       EXPECT_LT(fused.completion.metrics.total_forwards(),
@@ -83,8 +83,8 @@ TEST(ExactCache, BlockOfOneCostsTwoForwardsOrOneFused) {  // oracle 5
   const auto device = golden::Unwrap(backend::MakeDevice({.name = "cpu"}));
   const auto model =
       golden::Unwrap(models::Decoder::Load(files.config, *files.files.tensors, *device, {}));
-  const Run separate = RunAlone(*model, *device, {.strategy = "quota,finalise=separate"});
-  const Run fused = RunAlone(*model, *device, {.strategy = "quota,finalise=fused"});
+  const Outcome separate = RunAlone(*model, *device, {.strategy = "quota,finalise=separate"});
+  const Outcome fused = RunAlone(*model, *device, {.strategy = "quota,finalise=fused"});
   EXPECT_EQ(separate.canvas(), fused.canvas());
   // The last token needs no finalise pass, the prompt needs one.
   EXPECT_EQ(separate.completion.metrics.total_forwards(), 2 * 24);
@@ -93,33 +93,33 @@ TEST(ExactCache, BlockOfOneCostsTwoForwardsOrOneFused) {  // oracle 5
 
 TEST(Guidance, ZeroIsOffAndTwinsDoNotMeet) {
   const golden::Loaded loaded = Load("llada", ops::WeightType::kF32);
-  const Run off = RunAlone(loaded, {.strategy = "quota,block=8"});
-  const Run zero = RunAlone(loaded, {.strategy = "quota,block=8,guidance=0"});
-  const Run on = RunAlone(loaded, {.strategy = "quota,block=8,guidance=3"});
+  const Outcome off = RunAlone(loaded, {.strategy = "quota,block=8"});
+  const Outcome zero = RunAlone(loaded, {.strategy = "quota,block=8,guidance=0"});
+  const Outcome on = RunAlone(loaded, {.strategy = "quota,block=8,guidance=3"});
   EXPECT_EQ(zero.commits, off.commits);
   EXPECT_NE(on.canvas(), off.canvas());
   EXPECT_EQ(on.completion.metrics.rows, 2 * off.completion.metrics.rows);
   // Windows against cached rows of both twins equal full forwards of both.
-  const Run none = RunAlone(loaded, {.strategy = "threshold=0.8,block=8,guidance=1"});
-  const Run dual =
+  const Outcome none = RunAlone(loaded, {.strategy = "threshold=0.8,block=8,guidance=1"});
+  const Outcome dual =
       RunAlone(loaded, {.strategy = "threshold=0.8,block=8,guidance=1,cache=dual,refresh=1"});
   EXPECT_EQ(none.commits, dual.commits);
 }
 
 TEST(EndOfText, LastCommitsItOnlyWhenNothingElseIsLeft) {  // oracle 13
   golden::Files files = golden::OpenFiles("llada");
-  const Run free = RunAlone(Load("llada", ops::WeightType::kF32), {.strategy = "quota,block=24"});
+  const Outcome free = RunAlone(Load("llada", ops::WeightType::kF32), {.strategy = "quota,block=24"});
   const int32_t eos = free.commits.front().begin()->second;  // the model's favourite
   files.config.traits.stop_ids = {eos};
   const auto device = golden::Unwrap(backend::MakeDevice({.name = "cpu"}));
   const auto model =
       golden::Unwrap(models::Decoder::Load(files.config, *files.files.tensors, *device, {}));
-  const Run last = RunAlone(*model, *device, {.strategy = "quota,block=24,eos=last"});
+  const Outcome last = RunAlone(*model, *device, {.strategy = "quota,block=24,eos=last"});
   EXPECT_NE(last.commits.front().begin()->second, eos);
-  const Run never = RunAlone(*model, *device, {.strategy = "quota,block=24,eos=never"});
+  const Outcome never = RunAlone(*model, *device, {.strategy = "quota,block=24,eos=never"});
   for (size_t i = 8; i < never.canvas().size(); ++i) EXPECT_NE(never.canvas()[i], eos);
   // Tokens are counted to the first end-of-text and not past it.
-  const Run stopped = RunAlone(*model, *device,
+  const Outcome stopped = RunAlone(*model, *device,
                                {.strategy = "quota,block=24", .stop_early = true, .stop_ids = {eos}});
   EXPECT_EQ(stopped.completion.reason, engine::FinishReason::kStop);
   const auto& output = stopped.completion.output;
@@ -131,7 +131,7 @@ TEST(Infilling, FillsHolesAndKeepsWhatIsGiven) {
   const golden::Loaded loaded = Load("llada", ops::WeightType::kF32);
   const int32_t mask = loaded.model->traits().mask_id;
   const std::vector<int32_t> prompt = {5, mask, mask, 9, 10, mask, 12, 13};
-  const Run run = RunAlone(loaded, {.strategy = "threshold=0.9", .prompt = prompt, .max_new_tokens = 0});
+  const Outcome run = RunAlone(loaded, {.strategy = "threshold=0.9", .prompt = prompt, .max_new_tokens = 0});
   ASSERT_EQ(run.canvas().size(), prompt.size());
   for (size_t i = 0; i < prompt.size(); ++i) {
     if (prompt[i] == mask) {
@@ -144,7 +144,7 @@ TEST(Infilling, FillsHolesAndKeepsWhatIsGiven) {
 
 TEST(Dream, SkipsStepsThatCommitNothing) {
   const golden::Loaded loaded = Load("dream", ops::WeightType::kF32);
-  const Run run = RunAlone(loaded, {.strategy = "dream=entropy,steps=100"});
+  const Outcome run = RunAlone(loaded, {.strategy = "dream=entropy,steps=100"});
   EXPECT_LE(run.commits.size(), 24u);
   for (const auto& commits : run.commits) EXPECT_FALSE(commits.empty());
 }

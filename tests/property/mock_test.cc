@@ -35,7 +35,7 @@ TEST(Independence, ParallelSamplingOfAShuffleFollowsTheClosedForm) {  // oracle 
   models::MockModel model = ShuffleModel(kItems);
   int32_t distinct = 0;
   for (int32_t trial = 0; trial < kTrials; ++trial) {
-    const Run run = RunAlone(model, {.strategy = "threshold=0",
+    const Outcome run = RunAlone(model, {.strategy = "threshold=0",
                                      .prompt = {0},
                                      .max_new_tokens = kItems,
                                      .sampling = {.temperature = 1},
@@ -50,7 +50,7 @@ TEST(Independence, ParallelSamplingOfAShuffleFollowsTheClosedForm) {  // oracle 
 
 TEST(Independence, GreedyCommitsTheSameItemEverywhere) {  // oracle 12
   models::MockModel model = ShuffleModel(4);
-  const Run run = RunAlone(model, {.strategy = "threshold=0", .prompt = {0}, .max_new_tokens = 4});
+  const Outcome run = RunAlone(model, {.strategy = "threshold=0", .prompt = {0}, .max_new_tokens = 4});
   EXPECT_EQ(run.canvas(), (std::vector<int32_t>{0, 0, 0, 0, 0}));
 }
 
@@ -59,7 +59,7 @@ TEST(MaskToken, IsNeverCommittedEvenWhenItWins) {
     logits[kMask] = 10;
     logits[2] = 1;
   });
-  const Run run = RunAlone(model, {.strategy = "threshold=0.9", .prompt = {0}, .max_new_tokens = 3});
+  const Outcome run = RunAlone(model, {.strategy = "threshold=0.9", .prompt = {0}, .max_new_tokens = 3});
   EXPECT_EQ(run.canvas(), (std::vector<int32_t>{0, 2, 2, 2}));
 }
 
