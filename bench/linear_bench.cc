@@ -15,10 +15,17 @@
 #include <string>
 #include <vector>
 
-#include "bench/machine.h"
+#include "tessera/backend/cpu/rates.h"
 #include "tessera/backend/cpu/linear.h"
 
 namespace tessera::bench {
+
+using cpu::Now;
+using cpu::PeakBF16;
+using cpu::PeakF32;
+using cpu::ProcessNow;
+using cpu::ReadBandwidth;
+
 namespace {
 
 struct Options {

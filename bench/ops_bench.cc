@@ -13,11 +13,14 @@
 #include <string>
 #include <vector>
 
-#include "bench/machine.h"
+#include "tessera/backend/cpu/rates.h"
 #include "tessera/backend/registry.h"
 #include "tessera/base/thread_pool.h"
 
 namespace tessera::bench {
+
+using cpu::Now;
+
 namespace {
 
 struct Options {

@@ -1,4 +1,4 @@
-#include "bench/machine.h"
+#include "tessera/backend/cpu/rates.h"
 
 #include <algorithm>
 #include <atomic>
@@ -12,7 +12,7 @@
 #endif
 
 // Each function carries its own target attribute; nothing else in this file needs one.
-namespace tessera::bench {
+namespace tessera::cpu {
 namespace {
 
 std::atomic<int64_t> sink;  // keeps results alive
@@ -225,4 +225,4 @@ double PeakBF16(cpu::Isa isa) {
   return PeakF32(isa);
 }
 
-}  // namespace tessera::bench
+}  // namespace tessera::cpu

@@ -6,7 +6,7 @@
 #include "tessera/backend/cpu/isa.h"
 #include "tessera/base/thread_pool.h"
 
-namespace tessera::bench {
+namespace tessera::cpu {
 
 // Seconds on a monotonic clock.
 double Now();
@@ -26,4 +26,4 @@ double ReadBandwidth(const void* data, int64_t bytes, ThreadPool& pool);
 double PeakF32(cpu::Isa isa);
 double PeakBF16(cpu::Isa isa);
 
-}  // namespace tessera::bench
+}  // namespace tessera::cpu

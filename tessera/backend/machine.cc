@@ -1,0 +1,69 @@
+#include "tessera/backend/machine.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "tessera/backend/cpu/isa.h"
+#include "tessera/backend/cpu/rates.h"
+#include "tessera/base/thread_pool.h"
+#include "tessera/tensor/tensor.h"
+
+namespace tessera::backend {
+namespace {
+
+// Larger than any last-level cache of the machines we know, small enough for a laptop.
+constexpr int64_t kProbeBytes = int64_t{512} << 20;
+
+// The value of the first line of `path` that begins with `key`, after the colon.
+std::string ReadField(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind(key, 0) != 0) continue;
+    const size_t colon = line.find(':');
+    if (colon == std::string::npos) continue;
+    const size_t begin = line.find_first_not_of(" \t", colon + 1);
+    return begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return "";
+}
+
+double BestBandwidth(const Buffer& buffer, int threads) {
+  ThreadPool pool(threads);
+  double best = 0;
+  for (int i = 0; i < 3; ++i) {
+    best = std::max(best, cpu::ReadBandwidth(buffer.data(), kProbeBytes, pool));
+  }
+  return best;
+}
+
+}  // namespace
+
+Machine ExamineMachine() {
+  Machine machine;
+  machine.cpu = ReadField("/proc/cpuinfo", "model name");
+  machine.cores = ThreadPool(0).size();
+  const int64_t page = sysconf(_SC_PAGESIZE);
+  machine.memory_bytes = sysconf(_SC_PHYS_PAGES) * page;
+  machine.available_bytes = sysconf(_SC_AVPHYS_PAGES) * page;
+  const std::string available = ReadField("/proc/meminfo", "MemAvailable");
+  if (!available.empty()) machine.available_bytes = std::atoll(available.c_str()) * 1024;
+
+  Buffer buffer(static_cast<size_t>(std::min(kProbeBytes, machine.available_bytes / 4)));
+  if (buffer.bytes() == static_cast<size_t>(kProbeBytes)) {
+    std::fill_n(buffer.as<uint64_t>(), buffer.bytes() / 8, uint64_t{0x0123456789abcdef});
+    machine.read_bandwidth_one = BestBandwidth(buffer, 1);
+    machine.read_bandwidth_all = BestBandwidth(buffer, machine.cores);
+  }
+  for (const cpu::Isa isa : cpu::AvailableIsas()) {
+    const std::string name(cpu::Name(isa));
+    machine.isas.push_back(name);
+    machine.gflops.emplace_back(name + " f32", cpu::PeakF32(isa) * machine.cores / 1e9);
+    machine.gflops.emplace_back(name + " bf16", cpu::PeakBF16(isa) * machine.cores / 1e9);
+  }
+  return machine;
+}
+
+}  // namespace tessera::backend

@@ -1,0 +1,24 @@
+// What the machine under us offers: read from the system, and measured.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tessera::backend {
+
+struct Machine {
+  std::string cpu;  // model name
+  int cores = 0;    // available to this process
+  std::vector<std::string> isas;  // usable levels, weakest first
+  int64_t memory_bytes = 0, available_bytes = 0;
+  double read_bandwidth_one = 0;  // bytes/s, one core, far past the last-level cache
+  double read_bandwidth_all = 0;  // bytes/s, all cores
+  std::vector<std::pair<std::string, double>> gflops;  // "avx512 f32", 1e9 flop/s of all cores
+};
+
+// Takes a few seconds: it measures.
+Machine ExamineMachine();
+
+}  // namespace tessera::backend
