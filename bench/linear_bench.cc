@@ -7,7 +7,8 @@
 // (together larger than any last-level cache), so that noise and cache state hit all alike. The
 // read bandwidth is measured in the same turns. One thread is timed by the processor time it got,
 // so that other programs on the machine do not count; several threads by the clock on the wall. The
-// printed times are medians, "best" columns the fastest turn.
+// printed times are medians, "best" columns the fastest turn. "cpu ms" is the median processor time
+// of the process divided by the threads: what the wall would show if every thread had its core.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -15,8 +16,8 @@
 #include <string>
 #include <vector>
 
-#include "tessera/backend/cpu/rates.h"
 #include "tessera/backend/cpu/linear.h"
+#include "tessera/backend/cpu/rates.h"
 
 namespace tessera::bench {
 
@@ -25,6 +26,7 @@ using cpu::PeakBF16;
 using cpu::PeakF32;
 using cpu::ProcessNow;
 using cpu::ReadBandwidth;
+using cpu::ThreadNow;
 
 namespace {
 
