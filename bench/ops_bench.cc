@@ -20,6 +20,7 @@
 namespace tessera::bench {
 
 using cpu::Now;
+using cpu::ThreadNow;
 
 namespace {
 
