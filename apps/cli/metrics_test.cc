@@ -1,0 +1,45 @@
+#include "apps/cli/metrics.h"
+
+#include <gtest/gtest.h>
+
+namespace tessera::cli {
+namespace {
+
+TEST(Metrics, CountsTimeInTheEngineOnly) {
+  const api::GenerateMetrics metrics{
+      .output_tokens = 30, .full_forwards = 4, .window_forwards = 6, .seconds = 3};
+  const api::ModelInfo info{.weight_bytes = 1'000'000'000};
+  const Rates rates = RatesOf(metrics, info, /*filled=*/0, /*drawing_seconds=*/1);
+  EXPECT_DOUBLE_EQ(rates.tokens_per_second, 15);
+  EXPECT_DOUBLE_EQ(rates.tokens_per_forward, 3);
+  EXPECT_DOUBLE_EQ(rates.weights_gb_per_second, 5);
+}
+
+TEST(Metrics, FilledHolesAreTheTokensOfInfilling) {
+  const api::GenerateMetrics metrics{.window_forwards = 2, .seconds = 1};
+  EXPECT_EQ(RatesOf(metrics, {}, /*filled=*/8, 0).tokens, 8);
+  EXPECT_DOUBLE_EQ(RatesOf(metrics, {}, /*filled=*/8, 0).tokens_per_forward, 4);
+}
+
+TEST(Metrics, NothingRanIsNotADivisionByZero) {
+  const Rates rates = RatesOf({}, {}, 0, 0);
+  EXPECT_EQ(rates.tokens_per_second, 0);
+  EXPECT_EQ(rates.tokens_per_forward, 0);
+  EXPECT_EQ(StatsLine(rates, {}),
+            "0 tokens in 0 s · 0 tokens/s · forwards: 0 · 0 tokens/forward · 0 GB/s of weights");
+}
+
+TEST(Metrics, NamesOnlyTheKindsThatRan) {
+  EXPECT_EQ(ForwardsByKind(1, 8, 0), "9 (1 full, 8 window)");
+  EXPECT_EQ(ForwardsByKind(0, 8, 2), "10 (8 window, 2 finalise)");
+}
+
+TEST(Metrics, ShortNumbers) {
+  EXPECT_EQ(Short(1234.5), "1234");
+  EXPECT_EQ(Short(12.34), "12.3");
+  EXPECT_EQ(Short(1.234), "1.23");
+  EXPECT_EQ(Short(0.01234), "0.0123");
+}
+
+}  // namespace
+}  // namespace tessera::cli
