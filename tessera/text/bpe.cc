@@ -15,6 +15,7 @@ constexpr size_t kCacheSlots = 1 << 14;  // per Encode call
 constexpr size_t kCacheMinText = 2048;   // shorter texts do not repay the cache
 constexpr size_t kMaxCachedWord = 64;
 constexpr size_t kMaxWord = size_t{1} << 30;
+constexpr char32_t kDirectChars = 0x3000;
 
 size_t HashBytes(std::string_view s) {
   uint64_t h = 0x243F6A8885A308D3u ^ s.size();
@@ -99,6 +100,7 @@ Result<Bpe> Bpe::FromMerges(const Vocab& vocab, const std::vector<Pair>& merges,
   bpe.merges_.Reserve(merges.size());
   const std::string_view prefix = bpe.options_.continuing_subword_prefix;
   std::string joined;
+  std::vector<std::pair<int32_t, int32_t>> pairs;
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
     joined = left;
@@ -115,7 +117,9 @@ Result<Bpe> Bpe::FromMerges(const Vocab& vocab, const std::vector<Pair>& merges,
                           .substr(0, 120));
     }
     bpe.merges_.Set(*a, *b, {static_cast<uint32_t>(rank), *product});
+    pairs.emplace_back(*a, *b);
   }
+  bpe.FindJoinable(pairs);
   return bpe;
 }
 
@@ -146,6 +150,7 @@ Result<Bpe> Bpe::FromRanks(const Vocab& vocab, const std::vector<std::string>& s
     std::copy_n(byte_tokens.begin(), std::min<size_t>(256, byte_tokens.size()), bpe.fallback_ids_);
   }
   size_t work = 0;
+  std::vector<std::pair<int32_t, int32_t>> pairs;
   for (const auto& [text, id] : by_spelling) {
     work += text.size();
     if (text.size() > 4096 || work > (size_t{1} << 26)) {
@@ -158,16 +163,70 @@ Result<Bpe> Bpe::FromRanks(const Vocab& vocab, const std::vector<std::string>& s
       const auto right = by_spelling.find(text.substr(cut));
       if (right == by_spelling.end()) continue;
       bpe.merges_.Set(left->second, right->second, {rank_of_id[static_cast<size_t>(id)], id});
+      pairs.emplace_back(left->second, right->second);
     }
   }
   if (bpe.options_.ignore_merges) {
     bpe.whole_words_.clear();
     for (const auto& [text, id] : by_spelling) bpe.whole_words_.emplace(std::string(text), id);
   }
+  bpe.FindJoinable(pairs);
   return bpe;
 }
 
+// A character-level word without pre-tokeniser may be a whole book (Llama-2). Two neighbours that
+// no merge ever joins can be encoded apart with the same result, which makes the pieces short and
+// lets the cache work.
+void Bpe::FindJoinable(const std::vector<std::pair<int32_t, int32_t>>& merges) {
+  direct_char_ids_.assign(kDirectChars, -1);
+  for (const auto& [c, id] : char_ids_) {
+    if (c < kDirectChars) direct_char_ids_[c] = id;
+  }
+  can_cut_ = !options_.byte_level && !options_.ignore_merges &&
+             options_.continuing_subword_prefix.empty() && options_.end_of_word_suffix.empty();
+  const auto special = [&](int32_t id) {
+    return (unk_ && id == *unk_) ||
+           (options_.byte_fallback && std::find(std::begin(fallback_ids_), std::end(fallback_ids_),
+                                                id) != std::end(fallback_ids_));
+  };
+  for (const auto& [left, right] : merges) {
+    if (!can_cut_) return;
+    const std::string& a = *vocab_->Token(left);
+    const std::string& b = *vocab_->Token(right);
+    // Tokens that enter a word other than by their characters would make the rule unsound.
+    if (special(left) || special(right) || a.empty() || b.empty() || FindInvalidUtf8(a) ||
+        FindInvalidUtf8(b)) {
+      can_cut_ = false;
+      return;
+    }
+    size_t pos = 0;
+    const int32_t last = CharId(CharBefore(a, a.size())), first = CharId(NextChar(b, &pos));
+    if (last >= 0 && first >= 0) joinable_.Set(last, first, {0, 0});
+  }
+}
+
 Status Bpe::EncodeWord(std::string_view word, Scratch* scratch, std::vector<int32_t>* out) const {
+  if (can_cut_ && word.size() > kMaxCachedWord) return EncodeInPieces(word, scratch, out);
+  return EncodeCached(word, scratch, out);
+}
+
+Status Bpe::EncodeInPieces(std::string_view word, Scratch* scratch,
+                           std::vector<int32_t>* out) const {
+  size_t begin = 0;
+  int32_t previous = -1;
+  for (size_t pos = 0; pos < word.size();) {
+    const size_t at = pos;
+    const int32_t id = CharId(NextChar(word, &pos));
+    if (previous >= 0 && id >= 0 && joinable_.Find(previous, id).id < 0) {
+      TESSERA_RETURN_IF_ERROR(EncodeCached(word.substr(begin, at - begin), scratch, out));
+      begin = at;
+    }
+    previous = id;
+  }
+  return EncodeCached(word.substr(begin), scratch, out);
+}
+
+Status Bpe::EncodeCached(std::string_view word, Scratch* scratch, std::vector<int32_t>* out) const {
   if (word.empty()) return OkStatus();
   if (scratch->cache_.empty() || word.size() > kMaxCachedWord) {
     return EncodeUncached(word, scratch, out);
@@ -226,8 +285,8 @@ void Bpe::InitialSymbols(std::string_view word, std::vector<int32_t>* ids) const
         if (pos == word.size()) spelled += options_.end_of_word_suffix;
         bytes = spelled;
         id = vocab_->Find(bytes);
-      } else if (const auto it = char_ids_.find(c); it != char_ids_.end()) {
-        id = it->second;
+      } else if (const int32_t known_id = CharId(c); known_id >= 0) {
+        id = known_id;
       }
       if (id) {
         known(*id);

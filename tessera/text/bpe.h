@@ -113,6 +113,15 @@ class Bpe {
  private:
   Status Initialise(const Vocab& vocab, BpeOptions options);
   Status EncodeUncached(std::string_view word, Scratch* scratch, std::vector<int32_t>* out) const;
+  // Encodes a long word piece by piece, cutting where no merge can ever join two characters.
+  Status EncodeInPieces(std::string_view word, Scratch* scratch, std::vector<int32_t>* out) const;
+  Status EncodeCached(std::string_view word, Scratch* scratch, std::vector<int32_t>* out) const;
+  void FindJoinable(const std::vector<std::pair<int32_t, int32_t>>& merges);
+  int32_t CharId(char32_t c) const {
+    if (c < direct_char_ids_.size()) return direct_char_ids_[c];
+    const auto it = char_ids_.find(c);
+    return it == char_ids_.end() ? -1 : it->second;
+  }
   void InitialSymbols(std::string_view word, std::vector<int32_t>* ids) const;
   void MergeShort(Scratch* scratch, std::vector<int32_t>* out) const;
   void MergeLong(Scratch* scratch, std::vector<int32_t>* out) const;
@@ -123,6 +132,11 @@ class Bpe {
   int32_t fallback_ids_[256];  // byte_fallback: <0xXX>
   std::optional<int32_t> unk_;
   std::unordered_map<char32_t, int32_t> char_ids_;
+  std::vector<int32_t> direct_char_ids_;  // the same for low code points
+  // Pairs of character ids that stand side by side inside some merge; empty when pieces must not
+  // be cut. Only membership counts.
+  MergeTable joinable_;
+  bool can_cut_ = false;
   const Vocab* vocab_ = nullptr;
   // Words that are tokens, for ignore_merges: spelled in raw bytes.
   std::unordered_map<std::string, int32_t> whole_words_;

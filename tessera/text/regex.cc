@@ -12,7 +12,7 @@ namespace tessera::text {
 namespace {
 
 constexpr size_t kMaxPatternBytes = 1 << 20;
-constexpr uint32_t kMatchLimit = 50'000'000;
+constexpr uint32_t kMatchLimit = 10'000'000;
 constexpr uint32_t kHeapLimitKib = 256 * 1024;
 
 constexpr std::string_view kSpace =

@@ -260,16 +260,16 @@ TEST(Tokenizer, HostileTokenizerJson) {
 
 TEST(Tokenizer, SlowPatternEndsWithAnError) {
   auto t = ParseTokenizerJson(R"({"model":{"type":"BPE","vocab":{"a":0},"merges":[]},
-      "pre_tokenizer":{"type":"Split","behavior":"Isolated","pattern":{"Regex":"(a*)*(a*)*b"}}})",
+      "pre_tokenizer":{"type":"Split","behavior":"Isolated","pattern":{"Regex":"(a|aa)+$"}}})",
                               "x");
   ASSERT_TRUE(t.ok()) << t.status().message();
-  EXPECT_FALSE((*t)->Encode(std::string(5000, 'a')).ok());
+  EXPECT_FALSE((*t)->Encode(std::string(5000, 'a') + "!").ok());
 }
 
 TEST(Regex, FoldsCaseAsTheReference) {
   auto regex = Regex::Compile("(?i:'s)");
   ASSERT_TRUE(regex.ok());
-  for (const std::string& text : {"'s", "'S", "'\u017F"}) {
+  for (const std::string text : {"'s", "'S", "'\u017F"}) {
     Regex::Cursor cursor(*regex, text);
     Span hit;
     EXPECT_TRUE(*cursor.Next(&hit)) << text;

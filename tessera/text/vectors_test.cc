@@ -162,9 +162,9 @@ INSTANTIATE_TEST_SUITE_P(Tokenizers, RandomStrings,
                                          Case{"Llama-2/tokenizer.json", "llama2"},
                                          Case{"Llama-2/tokenizer.model", "llama2"},
                                          Case{"GPT-NeoX/20B_tokenizer.json", "neox"}),
-                         [](const auto& info) {
-                           return info.param.expected +
-                                  (info.param.path.ends_with(".model") ? "_spm" : "");
+                         [](const auto& test) {
+                           return test.param.expected +
+                                  (test.param.path.ends_with(".model") ? "_spm" : "");
                          });
 
 TEST_P(RandomStrings, TenThousandAgreeWithTheReference) {
