@@ -19,7 +19,8 @@ Result<std::unique_ptr<ops::Device>> MakeDevice(const DeviceOptions& options) {
   }
   if (name == "ref") return ops::ref::MakeRefDevice();
   if (name == "cuda" || name.starts_with("cuda:")) return none::MakeCudaDevice(name);
-  return InvalidArgument("device: \"{}\" is unknown; expected \"cpu\", \"cuda:N\" or \"ref\"", name);
+  return InvalidArgument("device: \"{}\" is unknown; expected \"cpu\", \"cuda:N\" or \"ref\"",
+                         name);
 }
 
 std::vector<std::string> AvailableIsas() {

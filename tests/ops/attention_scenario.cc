@@ -43,7 +43,8 @@ AttentionRun::AttentionRun(ops::Device& device, const Scenario& scenario)
 }
 
 ops::KvLayer AttentionRun::kv() const {
-  return {.format = {.type = scenario_.type, .kv_heads = scenario_.kv_heads,
+  return {.format = {.type = scenario_.type,
+                     .kv_heads = scenario_.kv_heads,
                      .head_dim = scenario_.head_dim},
           .k = k_ ? k_->data : nullptr,
           .v = v_ ? v_->data : nullptr};
@@ -67,17 +68,25 @@ void AttentionRun::Append(Rows& rows, const Sequence& sequence, const std::vecto
   rows.groups.push_back({.row_begin = begin,
                          .row_end = static_cast<int32_t>(rows.slots.size()),
                          .pages = pages,
-                         .mask = {.rule = sequence.rule, .block = sequence.block,
-                                  .slots = sequence.visible, .bits = sequence.bits}});
+                         .mask = {.rule = sequence.rule,
+                                  .block = sequence.block,
+                                  .slots = sequence.visible,
+                                  .bits = sequence.bits}});
 }
 
 void AttentionRun::Store(Rows& rows, float* qkv) {
-  const Status status = device_.RotateAndStore(
-      {.rows = static_cast<int64_t>(rows.slots.size()), .qkv = qkv, .heads = scenario_.heads,
-       .q_norm = scenario_.norms ? q_norm_.data() : nullptr,
-       .k_norm = scenario_.norms ? k_norm_.data() : nullptr, .norm_eps = 1e-6f,
-       .rotary_dim = scenario_.rotary_dim, .cos_sin = rows.cos_sin.data(), .slots = rows.slots,
-       .groups = rows.groups, .kv = kv()});
+  const Status status =
+      device_.RotateAndStore({.rows = static_cast<int64_t>(rows.slots.size()),
+                              .qkv = qkv,
+                              .heads = scenario_.heads,
+                              .q_norm = scenario_.norms ? q_norm_.data() : nullptr,
+                              .k_norm = scenario_.norms ? k_norm_.data() : nullptr,
+                              .norm_eps = 1e-6f,
+                              .rotary_dim = scenario_.rotary_dim,
+                              .cos_sin = rows.cos_sin.data(),
+                              .slots = rows.slots,
+                              .groups = rows.groups,
+                              .kv = kv()});
   TESSERA_CHECK(status.ok());
 }
 
@@ -106,10 +115,14 @@ std::vector<float> AttentionRun::Forward(size_t misalign) {
     q_.insert(q_.end(), qkv.data() + row * stride, qkv.data() + row * stride + row_width);
   }
   Floats out(rows.slots.size() * row_width, misalign);
-  const Status status = device_.Attention(
-      {.qkv = qkv.data(), .heads = scenario_.heads,
-       .scale = 1 / std::sqrt(static_cast<float>(scenario_.head_dim)), .slots = rows.slots,
-       .groups = rows.groups, .kv = kv(), .out = out.data()});
+  const Status status =
+      device_.Attention({.qkv = qkv.data(),
+                         .heads = scenario_.heads,
+                         .scale = 1 / std::sqrt(static_cast<float>(scenario_.head_dim)),
+                         .slots = rows.slots,
+                         .groups = rows.groups,
+                         .kv = kv(),
+                         .out = out.data()});
   TESSERA_CHECK(status.ok());
   TESSERA_CHECK(out.GuardsIntact());
   return out.values();

@@ -9,8 +9,8 @@
 namespace tessera::ops_test {
 
 struct Sequence {
-  uint64_t id = 0;             // keys the random values of its rows
-  int32_t context = 0;         // slots [0, context) were stored by an earlier forward
+  uint64_t id = 0;                  // keys the random values of its rows
+  int32_t context = 0;              // slots [0, context) were stored by an earlier forward
   std::vector<int32_t> slots = {};  // of the rows of this forward
   ops::MaskRule rule = ops::MaskRule::kFull;
   int32_t block = 0;

@@ -16,19 +16,31 @@ Sequence Window(uint64_t id, int32_t length, int32_t begin, int32_t end) {
 }
 
 Sequence Causal(uint64_t id, int32_t begin, int32_t end) {
-  return {.id = id, .context = begin, .slots = Slots(begin, end), .rule = MaskRule::kCausal,
+  return {.id = id,
+          .context = begin,
+          .slots = Slots(begin, end),
+          .rule = MaskRule::kCausal,
           .visible = {{0, end}}};
 }
 
 Sequence BlockCausal(uint64_t id, int32_t begin, int32_t end, int32_t block) {
-  return {.id = id, .context = begin, .slots = Slots(begin, end),
-          .rule = MaskRule::kBlockCausal, .block = block, .visible = {{0, end}}};
+  return {.id = id,
+          .context = begin,
+          .slots = Slots(begin, end),
+          .rule = MaskRule::kBlockCausal,
+          .block = block,
+          .visible = {{0, end}}};
 }
 
 // A random tree of `rows` drafts at scattered slots past a context.
 Sequence Tree(uint64_t id, int32_t context, int32_t rows) {
-  Sequence sequence = {.id = id, .context = context, .slots = {}, .rule = MaskRule::kBits,
-                       .block = 0, .visible = {{0, context}}, .bits = {}};
+  Sequence sequence = {.id = id,
+                       .context = context,
+                       .slots = {},
+                       .rule = MaskRule::kBits,
+                       .block = 0,
+                       .visible = {{0, context}},
+                       .bits = {}};
   const int32_t words = (rows + 63) / 64;
   sequence.bits.assign(rows * words, 0);
   for (int32_t i = 0; i < rows; ++i) {
@@ -54,14 +66,25 @@ std::vector<Scenario> Shapes() {
     int32_t heads, kv_heads, head_dim, rotary_dim;
   };
   std::vector<Scenario> scenarios;
-  for (const Shape shape : {Shape{1, 1, 8, 8}, {3, 3, 24, 24}, {4, 2, 16, 8}, {7, 1, 40, 40},
-                            {6, 2, 72, 64}, {8, 2, 128, 64}, {2, 1, 256, 256}, {64, 1, 8, 2},
-                            {5, 5, 20, 0}, {70, 1, 8, 8}}) {
+  for (const Shape shape : {Shape{1, 1, 8, 8},
+                            {3, 3, 24, 24},
+                            {4, 2, 16, 8},
+                            {7, 1, 40, 40},
+                            {6, 2, 72, 64},
+                            {8, 2, 128, 64},
+                            {2, 1, 256, 256},
+                            {64, 1, 8, 2},
+                            {5, 5, 20, 0},
+                            {70, 1, 8, 8}}) {
     for (const KvType type : {KvType::kF32, KvType::kBF16}) {
       for (const bool norms : {false, true}) {
-        scenarios.push_back({.name = "shape", .heads = shape.heads, .kv_heads = shape.kv_heads,
-                             .head_dim = shape.head_dim, .rotary_dim = shape.rotary_dim,
-                             .norms = norms, .type = type,
+        scenarios.push_back({.name = "shape",
+                             .heads = shape.heads,
+                             .kv_heads = shape.kv_heads,
+                             .head_dim = shape.head_dim,
+                             .rotary_dim = shape.rotary_dim,
+                             .norms = norms,
+                             .type = type,
                              .sequences = {Window(1, 100, 60, 69), Causal(2, 63, 70)}});
       }
     }
@@ -84,24 +107,43 @@ std::vector<Scenario> Masks() {
       {"tree", {Tree(1, 100, 20)}},
       {"tree without context", {Tree(1, 0, 9)}},
       {"wide tree", {Tree(1, 60, 130)}},
-      {"hidden from itself", {{.id = 1, .context = 80, .slots = {80, 81, 82}, .visible = {{3, 9}}}}},
-      {"sees nothing", {{.id = 1, .context = 80, .slots = {80, 81}, .visible = {}},
-                        {.id = 2, .context = 0, .slots = {0, 70}, .rule = MaskRule::kCausal,
-                         .visible = {{70, 71}}}}},
-      {"empty ranges", {{.id = 1, .context = 200, .slots = {5}, .visible = {{0, 0}, {7, 9}, {64, 64},
-                                                                           {70, 70}, {130, 140}}}}},
-      {"holes", {{.id = 1, .context = 300, .slots = Slots(300, 310),
-                  .visible = {{0, 1}, {2, 60}, {63, 65}, {127, 128}, {200, 310}}},
-                 {.id = 2, .context = 300, .slots = Slots(250, 280), .rule = MaskRule::kCausal,
-                  .visible = {{10, 20}, {255, 256}, {260, 300}}}}},
-      {"scattered causal rows", {{.id = 1, .context = 300, .slots = {299, 3, 130, 64, 63},
-                                  .rule = MaskRule::kCausal, .visible = {{0, 300}}}}},
-      {"many sequences", {Window(1, 90, 30, 62), Causal(2, 77, 78), BlockCausal(3, 64, 128, 32),
-                          Tree(4, 33, 12), Causal(5, 0, 30), Window(6, 5, 0, 5)}},
+      {"hidden from itself",
+       {{.id = 1, .context = 80, .slots = {80, 81, 82}, .visible = {{3, 9}}}}},
+      {"sees nothing",
+       {{.id = 1, .context = 80, .slots = {80, 81}, .visible = {}},
+        {.id = 2,
+         .context = 0,
+         .slots = {0, 70},
+         .rule = MaskRule::kCausal,
+         .visible = {{70, 71}}}}},
+      {"empty ranges",
+       {{.id = 1,
+         .context = 200,
+         .slots = {5},
+         .visible = {{0, 0}, {7, 9}, {64, 64}, {70, 70}, {130, 140}}}}},
+      {"holes",
+       {{.id = 1,
+         .context = 300,
+         .slots = Slots(300, 310),
+         .visible = {{0, 1}, {2, 60}, {63, 65}, {127, 128}, {200, 310}}},
+        {.id = 2,
+         .context = 300,
+         .slots = Slots(250, 280),
+         .rule = MaskRule::kCausal,
+         .visible = {{10, 20}, {255, 256}, {260, 300}}}}},
+      {"scattered causal rows",
+       {{.id = 1,
+         .context = 300,
+         .slots = {299, 3, 130, 64, 63},
+         .rule = MaskRule::kCausal,
+         .visible = {{0, 300}}}}},
+      {"many sequences",
+       {Window(1, 90, 30, 62), Causal(2, 77, 78), BlockCausal(3, 64, 128, 32), Tree(4, 33, 12),
+        Causal(5, 0, 30), Window(6, 5, 0, 5)}},
   };
   for (const int32_t block : {1, 3, 4, 32, 64, 100, 4096}) {
-    cases.push_back({"blocks of " + std::to_string(block), {BlockCausal(1, 0, 150, block),
-                                                            BlockCausal(2, 96, 128, block)}});
+    cases.push_back({"blocks of " + std::to_string(block),
+                     {BlockCausal(1, 0, 150, block), BlockCausal(2, 96, 128, block)}});
   }
   {
     Sequence isolated = Tree(1, 70, 6);  // no context listed, and bits past the last row
@@ -118,7 +160,11 @@ std::vector<Scenario> Masks() {
   }
   std::vector<Scenario> scenarios;
   for (const auto& [name, sequences] : cases) {
-    scenarios.push_back({.name = name, .heads = 6, .kv_heads = 2, .head_dim = 32, .rotary_dim = 32,
+    scenarios.push_back({.name = name,
+                         .heads = 6,
+                         .kv_heads = 2,
+                         .head_dim = 32,
+                         .rotary_dim = 32,
                          .sequences = sequences});
   }
   return scenarios;
@@ -155,16 +201,22 @@ TEST_P(Attention, Masks) {
 
 TEST_P(Attention, LongContext) {
   ExpectAsReference(GetParam(),
-                    {.name = "8k keys", .heads = 2, .kv_heads = 1, .head_dim = 16,
-                     .rotary_dim = 16, .sequences = {Window(1, 8200, 4000, 4005),
-                                                     Causal(2, 4100, 4102)}},
+                    {.name = "8k keys",
+                     .heads = 2,
+                     .kv_heads = 1,
+                     .head_dim = 16,
+                     .rotary_dim = 16,
+                     .sequences = {Window(1, 8200, 4000, 4005), Causal(2, 4100, 4102)}},
                     1);
 }
 
 TEST_P(Attention, RowWithoutKeysIsZero) {
   const auto device = Make(GetParam());
-  AttentionRun run(*device, {.heads = 2, .kv_heads = 1, .head_dim = 16, .sequences = {
-      {.id = 1, .context = 10, .slots = {10}, .visible = {}}, Window(2, 10, 0, 1)}});
+  AttentionRun run(*device, {.heads = 2,
+                             .kv_heads = 1,
+                             .head_dim = 16,
+                             .sequences = {{.id = 1, .context = 10, .slots = {10}, .visible = {}},
+                                           Window(2, 10, 0, 1)}});
   run.StoreContext();
   const std::vector<float> out = run.Forward();
   for (size_t i = 0; i < 32; ++i) EXPECT_EQ(out[i], 0) << i;
@@ -175,11 +227,13 @@ TEST_P(Attention, VisibleNaNAndHugeScoresArePropagated) {
   // A NaN in K or V of a visible slot reaches every row that sees it and no other row.
   const auto device = Make(GetParam());
   for (const int kind : {0, 1, 2}) {
-    Scenario scenario = {.heads = 2, .kv_heads = 2, .head_dim = 16, .rotary_dim = 16,
-                         .sequences = {{.id = 1, .context = 70, .slots = {100, 101},
-                                        .visible = {{0, 70}}},
-                                       {.id = 2, .context = 70, .slots = {100, 101},
-                                        .visible = {{0, 70}}}}};
+    Scenario scenario = {
+        .heads = 2,
+        .kv_heads = 2,
+        .head_dim = 16,
+        .rotary_dim = 16,
+        .sequences = {{.id = 1, .context = 70, .slots = {100, 101}, .visible = {{0, 70}}},
+                      {.id = 2, .context = 70, .slots = {100, 101}, .visible = {{0, 70}}}}};
     // Slot 75 is listed but never written: NaN.
     if (kind == 1) scenario.sequences[0].visible = {{0, 70}, {75, 76}};
     if (kind == 2) scenario.sequences[1].visible = {{0, 70}, {75, 76}};

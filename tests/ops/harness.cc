@@ -36,8 +36,8 @@ std::string TargetName(const testing::TestParamInfo<Target>& info) { return info
 void PrintTo(const Target& target, std::ostream* out) { *out << target.name; }
 
 std::unique_ptr<ops::Device> Make(const Target& target) {
-  auto device = backend::MakeDevice(
-      {.name = target.device, .isa = target.isa, .threads = target.threads});
+  auto device =
+      backend::MakeDevice({.name = target.device, .isa = target.isa, .threads = target.threads});
   TESSERA_CHECK(device.ok());
   return std::move(*device);
 }
@@ -57,8 +57,8 @@ std::vector<float> Normals(size_t count, uint64_t salt, float scale) {
 }
 
 int32_t RandomInt(uint64_t salt, int64_t index, int64_t bound) {
-  const double u = Uniform({.seed = salt, .position = 1}, RngPurpose::kTest,
-                           static_cast<uint32_t>(index));
+  const double u =
+      Uniform({.seed = salt, .position = 1}, RngPurpose::kTest, static_cast<uint32_t>(index));
   return static_cast<int32_t>(u * static_cast<double>(bound));
 }
 
@@ -94,13 +94,13 @@ testing::AssertionResult Near(const std::vector<float>& expected, const std::vec
     if (!std::isfinite(expected[i])) {
       const bool same = std::isnan(expected[i]) ? std::isnan(actual[i]) : expected[i] == actual[i];
       if (same) continue;
-      return testing::AssertionFailure() << "[" << i << "] is " << actual[i] << ", not "
-                                         << expected[i];
+      return testing::AssertionFailure()
+             << "[" << i << "] is " << actual[i] << ", not " << expected[i];
     }
     const double difference = std::fabs(double{actual[i]} - expected[i]);
     if (!(difference < std::numeric_limits<double>::infinity())) {
-      return testing::AssertionFailure() << "[" << i << "] is " << actual[i] << ", not "
-                                         << expected[i];
+      return testing::AssertionFailure()
+             << "[" << i << "] is " << actual[i] << ", not " << expected[i];
     }
     error += difference * difference;
     norm += double{expected[i]} * expected[i];
@@ -123,8 +123,8 @@ testing::AssertionResult BitEqual(const std::vector<float>& expected,
   }
   for (size_t i = 0; i < expected.size(); ++i) {
     if (std::bit_cast<uint32_t>(expected[i]) != std::bit_cast<uint32_t>(actual[i])) {
-      return testing::AssertionFailure() << "[" << i << "] is " << actual[i] << ", not "
-                                         << expected[i];
+      return testing::AssertionFailure()
+             << "[" << i << "] is " << actual[i] << ", not " << expected[i];
     }
   }
   return testing::AssertionSuccess();

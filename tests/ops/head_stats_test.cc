@@ -47,19 +47,19 @@ void ExpectSame(const RowStats& want, const RowStats& got) {
 std::vector<std::vector<float>> Rows(size_t vocab) {
   std::vector<std::vector<float>> rows = {Normals(vocab, 31), Normals(vocab, 32, 3),
                                           Normals(vocab, 33, 12)};
-  rows.push_back(std::vector<float>(vocab, 2.5f));                // all equal
-  rows.push_back(std::vector<float>(vocab, -1e4f));               // all equal, far from 0
+  rows.push_back(std::vector<float>(vocab, 2.5f));   // all equal
+  rows.push_back(std::vector<float>(vocab, -1e4f));  // all equal, far from 0
   rows.push_back(Normals(vocab, 34));
-  rows.back()[vocab / 2] = 1e4f;                                  // one huge
-  rows.push_back(Normals(vocab, 35, 5000));                       // range of 1e4
-  rows.push_back(Normals(vocab, 36, 1e-6f));                      // nearly uniform
-  rows.push_back(Normals(vocab, 37));                             // ties for the top, far apart
+  rows.back()[vocab / 2] = 1e4f;              // one huge
+  rows.push_back(Normals(vocab, 35, 5000));   // range of 1e4
+  rows.push_back(Normals(vocab, 36, 1e-6f));  // nearly uniform
+  rows.push_back(Normals(vocab, 37));         // ties for the top, far apart
   rows.back()[0] = rows.back()[vocab - 1] = rows.back()[vocab / 3] = 9;
-  rows.push_back(std::vector<float>(vocab, 0));                   // p1 about 0.9
+  rows.push_back(std::vector<float>(vocab, 0));  // p1 about 0.9
   rows.back()[vocab - 1] = static_cast<float>(std::log(9.0 * static_cast<double>(vocab)));
-  rows.push_back(std::vector<float>(vocab, 0));                   // p1 about 1 - 1e-6
+  rows.push_back(std::vector<float>(vocab, 0));  // p1 about 1 - 1e-6
   rows.back()[vocab / 4] = static_cast<float>(std::log(1e6 * static_cast<double>(vocab)));
-  std::vector<float> rounded = Normals(vocab, 38, 2);             // many ties everywhere
+  std::vector<float> rounded = Normals(vocab, 38, 2);  // many ties everywhere
   for (float& logit : rounded) logit = std::round(logit);
   rows.push_back(rounded);
   return rows;
@@ -76,13 +76,35 @@ std::vector<SamplingSpec> Specs(size_t vocab) {
     specs.push_back(spec);
   };
   add([&](SamplingSpec& s) { s.temperature = 1; });
-  add([&](SamplingSpec& s) { s.temperature = 0.1f; s.top_n = 5; });
-  add([&](SamplingSpec& s) { s.temperature = 7; s.banned = {last, 0, 0}; });
-  add([&](SamplingSpec& s) { s.banned = many; s.top_n = 64; });
-  add([&](SamplingSpec& s) { s.suppressed = {0, last}; s.top_n = 1; });
-  add([&](SamplingSpec& s) { s.suppressed = many; s.banned = {last / 2}; s.temperature = 2; });
-  add([&](SamplingSpec& s) { s.repetition_penalty = 1.3f; s.temperature = 1; });
-  add([&](SamplingSpec& s) { s.repetition_penalty = 0.7f; s.banned = {1 % (last + 1)}; });
+  add([&](SamplingSpec& s) {
+    s.temperature = 0.1f;
+    s.top_n = 5;
+  });
+  add([&](SamplingSpec& s) {
+    s.temperature = 7;
+    s.banned = {last, 0, 0};
+  });
+  add([&](SamplingSpec& s) {
+    s.banned = many;
+    s.top_n = 64;
+  });
+  add([&](SamplingSpec& s) {
+    s.suppressed = {0, last};
+    s.top_n = 1;
+  });
+  add([&](SamplingSpec& s) {
+    s.suppressed = many;
+    s.banned = {last / 2};
+    s.temperature = 2;
+  });
+  add([&](SamplingSpec& s) {
+    s.repetition_penalty = 1.3f;
+    s.temperature = 1;
+  });
+  add([&](SamplingSpec& s) {
+    s.repetition_penalty = 0.7f;
+    s.banned = {1 % (last + 1)};
+  });
   for (const bool filtered : {false, true}) {
     for (const float temperature : {0.0f, 0.2f, 1.0f, 1.7f}) {
       for (const auto order : {FilterOrder::kTopKTopP, FilterOrder::kTopPTopK}) {
@@ -114,7 +136,10 @@ std::vector<SamplingSpec> Specs(size_t vocab) {
         s.repetition_penalty = 1.1f;
         s.banned = many;
       });
-      add([&](SamplingSpec& s) { s.stats_of_filtered = filtered; s.temperature = temperature; });
+      add([&](SamplingSpec& s) {
+        s.stats_of_filtered = filtered;
+        s.temperature = temperature;
+      });
     }
   }
   return specs;
@@ -134,11 +159,15 @@ TEST_P(HeadStats, MatchesReference) {
     std::vector<RowRequest> requests;  // every spec on every row, in one batch
     for (size_t r = 0; r < rows.size(); ++r) {
       for (size_t s = 0; s < specs.size(); ++s) {
-        RowRequest request = {.row = static_cast<int32_t>(r), .guidance_row = -1,
-                              .guidance_scale = 0, .sampling = &specs[s],
+        RowRequest request = {.row = static_cast<int32_t>(r),
+                              .guidance_row = -1,
+                              .guidance_scale = 0,
+                              .sampling = &specs[s],
                               .key = {.seed = 5 + (uint64_t{s} << 33),
-                                      .position = static_cast<int32_t>(r), .step = -1},
-                              .history = history, .probe = {}};
+                                      .position = static_cast<int32_t>(r),
+                                      .step = -1},
+                              .history = history,
+                              .probe = {}};
         if (s % 3 == 0) request.probe = probe;
         if (s % 5 == 1 && r < 3) {  // rows of 1e4 would leave nothing of u in f32
           request.guidance_row = static_cast<int32_t>((r + 2) % 3);
@@ -216,8 +245,7 @@ TEST_P(HeadStats, PenaltyActsOncePerId) {
   const SamplingSpec spec = {.repetition_penalty = 2};
   const std::vector<TokenId> history = {0, 0, 0, 1, 1};
   const std::vector<TokenId> probe = {0, 1, 2};
-  const RowStats stats =
-      SingleRow(*device, {4, -1, 1}, spec, {.history = history, .probe = probe});
+  const RowStats stats = SingleRow(*device, {4, -1, 1}, spec, {.history = history, .probe = probe});
   const double z = std::exp(2.0) + std::exp(-2.0) + std::exp(1.0);
   EXPECT_NEAR(stats.p_probe[0], std::exp(2.0) / z, 1e-6);
   EXPECT_NEAR(stats.p_probe[1], std::exp(-2.0) / z, 1e-6);
@@ -230,8 +258,12 @@ TEST_P(HeadStats, Guidance) {
   SamplingSpec spec;
   const std::vector<TokenId> probe = {0, 1};
   LogitRows rows(*device, {{1, 0}, {0, 0.5f}});
-  const RowStats stats = rows.Stats({{.row = 0, .guidance_row = 1, .guidance_scale = 2,
-                                      .sampling = &spec, .key = {}, .history = {},
+  const RowStats stats = rows.Stats({{.row = 0,
+                                      .guidance_row = 1,
+                                      .guidance_scale = 2,
+                                      .sampling = &spec,
+                                      .key = {},
+                                      .history = {},
                                       .probe = probe}})[0];
   // u + 3 (c - u) = {3, -1}
   EXPECT_NEAR(stats.p1, 1 / (1 + std::exp(-4.0)), 1e-6);
@@ -286,8 +318,8 @@ TEST_P(HeadStats, Filters) {
   // Ties: exactly k survive, the lower ids first.
   SamplingSpec tied = spec(2, 1, 0, kp);
   for (int seed = 0; seed < 50; ++seed) {
-    const RowStats stats = SingleRow(*device, {1, 2, 2, 2}, tied,
-                                     {.key = {.seed = static_cast<uint64_t>(seed)}});
+    const RowStats stats =
+        SingleRow(*device, {1, 2, 2, 2}, tied, {.key = {.seed = static_cast<uint64_t>(seed)}});
     EXPECT_TRUE(stats.sampled == 1 || stats.sampled == 2) << stats.sampled;
     EXPECT_NEAR(stats.p1, 0.5, 1e-6);
   }
@@ -311,8 +343,7 @@ TEST_P(HeadStats, InvalidRows) {
         for (const float temperature : {0.f, 1.f}) {
           std::vector<float> logits(vocab, 1);
           logits[vocab - 1] = special;
-          SamplingSpec spec = {.temperature = temperature, .top_k = filters ? 2 : 0,
-                               .banned = {0}};
+          SamplingSpec spec = {.temperature = temperature, .top_k = filters ? 2 : 0, .banned = {0}};
           spec.top_n = 3;
           const RowStats stats = SingleRow(*device, logits, spec, {.probe = probe});
           EXPECT_EQ(stats.argmax, 1);

@@ -17,8 +17,13 @@ class Invariance : public testing::TestWithParam<Target> {
     return run.Forward();
   }
   Scenario Base(ops::KvType type) const {
-    return {.name = {}, .heads = 6, .kv_heads = 3, .head_dim = 40, .rotary_dim = 40,
-            .norms = true, .type = type};
+    return {.name = {},
+            .heads = 6,
+            .kv_heads = 3,
+            .head_dim = 40,
+            .rotary_dim = 40,
+            .norms = true,
+            .type = type};
   }
 
   std::unique_ptr<ops::Device> device_ = Make(GetParam());
@@ -26,12 +31,23 @@ class Invariance : public testing::TestWithParam<Target> {
 
 std::vector<Sequence> Mixed() {
   return {{.id = 1, .context = 150, .slots = Slots(60, 92), .visible = {{0, 150}}},
-          {.id = 2, .context = 99, .slots = Slots(99, 104), .rule = MaskRule::kCausal,
+          {.id = 2,
+           .context = 99,
+           .slots = Slots(99, 104),
+           .rule = MaskRule::kCausal,
            .visible = {{0, 104}}},
-          {.id = 3, .context = 64, .slots = Slots(64, 128), .rule = MaskRule::kBlockCausal,
-           .block = 24, .visible = {{0, 128}}},
-          {.id = 4, .context = 70, .slots = {70, 71, 72}, .rule = MaskRule::kBits,
-           .visible = {{0, 70}}, .bits = {1, 3, 5}}};
+          {.id = 3,
+           .context = 64,
+           .slots = Slots(64, 128),
+           .rule = MaskRule::kBlockCausal,
+           .block = 24,
+           .visible = {{0, 128}}},
+          {.id = 4,
+           .context = 70,
+           .slots = {70, 71, 72},
+           .rule = MaskRule::kBits,
+           .visible = {{0, 70}},
+           .bits = {1, 3, 5}}};
 }
 
 TEST_P(Invariance, AttentionOfABatchIsThatOfItsParts) {
@@ -66,17 +82,21 @@ TEST_P(Invariance, AttentionOfARowAloneIsThatInItsWindow) {
   std::reverse(reversed.sequences[0].slots.begin(), reversed.sequences[0].slots.end());
   const std::vector<float> backwards = Forward(reversed);
   for (size_t row = 0; row < 32; ++row) {
-    EXPECT_TRUE(BitEqual({together.begin() + row * width, together.begin() + (row + 1) * width},
-                         {backwards.begin() + (31 - row) * width,
-                          backwards.begin() + (32 - row) * width}));
+    EXPECT_TRUE(
+        BitEqual({together.begin() + row * width, together.begin() + (row + 1) * width},
+                 {backwards.begin() + (31 - row) * width, backwards.begin() + (32 - row) * width}));
   }
 }
 
 TEST_P(Invariance, CutOfKeyRanges) {
   for (const auto rule : {MaskRule::kFull, MaskRule::kCausal, MaskRule::kBlockCausal}) {
     Scenario base = Base(ops::KvType::kBF16);
-    base.sequences = {{.id = 9, .context = 260, .slots = Slots(100, 110), .rule = rule,
-                       .block = 32, .visible = {{0, 64}}}};
+    base.sequences = {{.id = 9,
+                       .context = 260,
+                       .slots = Slots(100, 110),
+                       .rule = rule,
+                       .block = 32,
+                       .visible = {{0, 64}}}};
     const std::vector<std::vector<ops::SlotRange>> cuts = {
         {{0, 32}, {32, 64}}, {{0, 1}, {1, 2}, {2, 63}, {63, 64}}, {{0, 0}, {0, 64}, {64, 64}}};
     const std::vector<float> whole = Forward(base);
@@ -94,13 +114,21 @@ TEST_P(Invariance, CutOfKeyRanges) {
 TEST_P(Invariance, RulesThatAllowTheSameKeysAgree) {
   // Causal over a row's past, full over the same slots, and bits that spell it out.
   Scenario causal = Base(ops::KvType::kF32), full = causal, bits = causal, blocks = causal;
-  causal.sequences = {{.id = 5, .context = 130, .slots = {130}, .rule = MaskRule::kCausal,
-                       .visible = {{0, 200}}}};
+  causal.sequences = {
+      {.id = 5, .context = 130, .slots = {130}, .rule = MaskRule::kCausal, .visible = {{0, 200}}}};
   full.sequences = {{.id = 5, .context = 130, .slots = {130}, .visible = {{0, 131}}}};
-  bits.sequences = {{.id = 5, .context = 130, .slots = {130}, .rule = MaskRule::kBits,
-                     .visible = {{0, 130}}, .bits = {1}}};
-  blocks.sequences = {{.id = 5, .context = 130, .slots = {130}, .rule = MaskRule::kBlockCausal,
-                       .block = 131, .visible = {{0, 200}}}};
+  bits.sequences = {{.id = 5,
+                     .context = 130,
+                     .slots = {130},
+                     .rule = MaskRule::kBits,
+                     .visible = {{0, 130}},
+                     .bits = {1}}};
+  blocks.sequences = {{.id = 5,
+                       .context = 130,
+                       .slots = {130},
+                       .rule = MaskRule::kBlockCausal,
+                       .block = 131,
+                       .visible = {{0, 200}}}};
   const std::vector<float> expected = Forward(full);
   EXPECT_TRUE(BitEqual(expected, Forward(causal)));
   EXPECT_TRUE(BitEqual(expected, Forward(bits)));
@@ -118,8 +146,9 @@ TEST_P(Invariance, ThreadCount) {
 }
 
 std::vector<float> Flatten(const RowStats& stats) {
-  std::vector<float> values = {float(stats.argmax), float(stats.second), stats.p1, stats.p2,
-                               stats.entropy, stats.lse, float(stats.sampled), stats.p_sampled};
+  std::vector<float> values = {
+      float(stats.argmax), float(stats.second),  stats.p1,       stats.p2, stats.entropy,
+      stats.lse,           float(stats.sampled), stats.p_sampled};
   values.insert(values.end(), stats.p_probe.begin(), stats.p_probe.end());
   for (const auto& [id, log_p] : stats.top) values.insert(values.end(), {float(id), log_p});
   return values;
@@ -138,25 +167,37 @@ TEST_P(Invariance, HeadStatsOfABatchAreThoseOfItsRows) {
   const std::vector<ops::TokenId> probe = {0, 2999, 512};
   std::vector<ops::RowRequest> requests;
   for (int32_t i = 0; i < 2 * kRows; ++i) {
-    requests.push_back({.row = i % int32_t{kRows}, .guidance_row = i % 7 == 0 ? (i + 5) % 20 : -1,
-                        .guidance_scale = 1.5f, .sampling = specs[i % 3],
-                        .key = {.seed = 4, .position = i}, .history = {}, .probe = probe});
+    requests.push_back({.row = i % int32_t{kRows},
+                        .guidance_row = i % 7 == 0 ? (i + 5) % 20 : -1,
+                        .guidance_scale = 1.5f,
+                        .sampling = specs[i % 3],
+                        .key = {.seed = 4, .position = i},
+                        .history = {},
+                        .probe = probe});
   }
   for (const auto type : {ops::WeightType::kF32, ops::WeightType::kBF16}) {
     const auto head = PackFloats(*device_, weight, kVocab, kIn, type);
     std::vector<RowStats> together(requests.size());
-    ASSERT_TRUE(device_->HeadStats({.rows = kRows, .hidden = hidden.data(), .head = head.get(),
-                                    .requests = requests, .stats = together}).ok());
+    ASSERT_TRUE(device_
+                    ->HeadStats({.rows = kRows,
+                                 .hidden = hidden.data(),
+                                 .head = head.get(),
+                                 .requests = requests,
+                                 .stats = together})
+                    .ok());
     Target two = GetParam();
     two.threads = 2;
     const auto other = Make(two);
     const auto other_head = PackFloats(*other, weight, kVocab, kIn, type);
     for (size_t i = 0; i < requests.size(); i += 11) {
       RowStats alone;
-      ASSERT_TRUE(other->HeadStats({.rows = kRows, .hidden = hidden.data(),
-                                    .head = other_head.get(),
-                                    .requests = std::span(requests).subspan(i, 1),
-                                    .stats = std::span(&alone, 1)}).ok());
+      ASSERT_TRUE(other
+                      ->HeadStats({.rows = kRows,
+                                   .hidden = hidden.data(),
+                                   .head = other_head.get(),
+                                   .requests = std::span(requests).subspan(i, 1),
+                                   .stats = std::span(&alone, 1)})
+                      .ok());
       EXPECT_TRUE(BitEqual(Flatten(together[i]), Flatten(alone))) << "request " << i;
     }
   }
@@ -165,18 +206,30 @@ TEST_P(Invariance, HeadStatsOfABatchAreThoseOfItsRows) {
 TEST_P(Invariance, RowOps) {
   const std::vector<float> x = Normals(40 * 200, 63, 3), weight = Normals(200, 64);
   std::vector<float> norm(40 * 200), silu(40 * 100), one(200);
-  ASSERT_TRUE(device_->RmsNorm({.rows = 40, .width = 200, .x = x.data(), .weight = weight.data(),
-                                .eps = 1e-5f, .out = norm.data()}).ok());
-  ASSERT_TRUE(device_->SiluMul({.rows = 40, .width = 100, .gate_up = x.data(),
-                                .out = silu.data()}).ok());
+  ASSERT_TRUE(device_
+                  ->RmsNorm({.rows = 40,
+                             .width = 200,
+                             .x = x.data(),
+                             .weight = weight.data(),
+                             .eps = 1e-5f,
+                             .out = norm.data()})
+                  .ok());
+  ASSERT_TRUE(
+      device_->SiluMul({.rows = 40, .width = 100, .gate_up = x.data(), .out = silu.data()}).ok());
   for (size_t row = 0; row < 40; ++row) {
     Floats alone({x.begin() + row * 200, x.begin() + (row + 1) * 200}, 1);
-    ASSERT_TRUE(device_->RmsNorm({.rows = 1, .width = 200, .x = alone.data(),
-                                  .weight = weight.data(), .eps = 1e-5f,
-                                  .out = one.data()}).ok());
+    ASSERT_TRUE(device_
+                    ->RmsNorm({.rows = 1,
+                               .width = 200,
+                               .x = alone.data(),
+                               .weight = weight.data(),
+                               .eps = 1e-5f,
+                               .out = one.data()})
+                    .ok());
     EXPECT_TRUE(BitEqual({norm.begin() + row * 200, norm.begin() + (row + 1) * 200}, one));
-    ASSERT_TRUE(device_->SiluMul({.rows = 1, .width = 100, .gate_up = alone.data(),
-                                  .out = one.data()}).ok());
+    ASSERT_TRUE(
+        device_->SiluMul({.rows = 1, .width = 100, .gate_up = alone.data(), .out = one.data()})
+            .ok());
     EXPECT_TRUE(BitEqual({silu.begin() + row * 100, silu.begin() + (row + 1) * 100},
                          {one.begin(), one.begin() + 100}));
   }

@@ -12,10 +12,10 @@ TEST_P(KvCopy, MovesApplyInOrder) {
       {},
       {{3, 3}},
       {{90, 10}},
-      {{10, 11}, {11, 12}, {12, 13}},              // a chain copies slot 10 everywhere
+      {{10, 11}, {11, 12}, {12, 13}},  // a chain copies slot 10 everywhere
       {{13, 12}, {12, 11}, {11, 10}},
-      {{70, 64}, {71, 65}, {72, 66}, {80, 67}},    // compaction after a partly accepted tree
-      {{5, 120}, {77, 5}, {120, 77}},              // swap through a spare slot
+      {{70, 64}, {71, 65}, {72, 66}, {80, 67}},  // compaction after a partly accepted tree
+      {{5, 120}, {77, 5}, {120, 77}},            // swap through a spare slot
       {{63, 64}, {64, 63}},
   };
   const auto ref = MakeRef();
@@ -24,9 +24,16 @@ TEST_P(KvCopy, MovesApplyInOrder) {
     for (const int32_t head_dim : {8, 40}) {
       for (size_t i = 0; i < cases.size(); ++i) {
         const Scenario scenario = {
-            .name = "copy", .heads = 2, .kv_heads = 2, .head_dim = head_dim, .rotary_dim = 8,
-            .norms = false, .type = type,
-            .sequences = {{.id = 1, .context = 100, .slots = {130},
+            .name = "copy",
+            .heads = 2,
+            .kv_heads = 2,
+            .head_dim = head_dim,
+            .rotary_dim = 8,
+            .norms = false,
+            .type = type,
+            .sequences = {{.id = 1,
+                           .context = 100,
+                           .slots = {130},
                            .visible = {{5, 6}, {10, 14}, {63, 68}, {77, 78}, {130, 131}}},
                           {.id = 2, .context = 100, .slots = {101}, .visible = {{0, 100}}}}};
         AttentionRun expected(*ref, scenario), actual(*device, scenario);
@@ -34,8 +41,9 @@ TEST_P(KvCopy, MovesApplyInOrder) {
         actual.StoreContext();
         expected.Copy(0, cases[i]);
         actual.Copy(0, cases[i]);
-        EXPECT_TRUE(Near(expected.Forward(), actual.Forward(),
-                         type == ops::KvType::kF32 ? kF32 : kBF16Kv)) << "case " << i;
+        EXPECT_TRUE(
+            Near(expected.Forward(), actual.Forward(), type == ops::KvType::kF32 ? kF32 : kBF16Kv))
+            << "case " << i;
       }
     }
   }
@@ -44,9 +52,12 @@ TEST_P(KvCopy, MovesApplyInOrder) {
 TEST_P(KvCopy, CopiesBits) {
   // Attending to the copy alone gives exactly what attending to the original alone gave.
   const auto device = Make(GetParam());
-  Scenario scenario = {.heads = 4, .kv_heads = 2, .head_dim = 24, .rotary_dim = 24,
-                       .sequences = {{.id = 1, .context = 140, .slots = {141},
-                                      .visible = {{17, 18}}}}};
+  Scenario scenario = {
+      .heads = 4,
+      .kv_heads = 2,
+      .head_dim = 24,
+      .rotary_dim = 24,
+      .sequences = {{.id = 1, .context = 140, .slots = {141}, .visible = {{17, 18}}}}};
   AttentionRun original(*device, scenario);
   original.StoreContext();
   scenario.sequences[0].visible = {{131, 132}};

@@ -21,8 +21,12 @@ TEST_P(RowOps, RmsNorm) {
       for (const size_t misalign : {0, 1}) {
         Floats x(Normals(rows * width, 1, 3), misalign), weight(Normals(width, 2), misalign);
         Floats expected(rows * width), actual(rows * width, misalign);
-        ops::RmsNormArgs args = {.rows = rows, .width = width, .x = x.data(),
-                                 .weight = weight.data(), .eps = 1e-5f, .out = expected.data()};
+        ops::RmsNormArgs args = {.rows = rows,
+                                 .width = width,
+                                 .x = x.data(),
+                                 .weight = weight.data(),
+                                 .eps = 1e-5f,
+                                 .out = expected.data()};
         ASSERT_TRUE(ref_->RmsNorm(args).ok());
         args.out = actual.data();
         ASSERT_TRUE(device_->RmsNorm(args).ok());
@@ -43,8 +47,12 @@ TEST_P(RowOps, RmsNormSpecialValues) {
     std::vector<float> x(3 * 40, special == 0 || special == 1e-30f ? special : 1);
     x[40 + 5] = special;
     Floats input(x, 0), weight(Normals(40, 3), 0), expected(120), actual(120);
-    ops::RmsNormArgs args = {.rows = 3, .width = 40, .x = input.data(), .weight = weight.data(),
-                             .eps = 1e-6f, .out = expected.data()};
+    ops::RmsNormArgs args = {.rows = 3,
+                             .width = 40,
+                             .x = input.data(),
+                             .weight = weight.data(),
+                             .eps = 1e-6f,
+                             .out = expected.data()};
     ASSERT_TRUE(ref_->RmsNorm(args).ok());
     args.out = actual.data();
     ASSERT_TRUE(device_->RmsNorm(args).ok());
@@ -58,8 +66,8 @@ TEST_P(RowOps, SiluMul) {
       for (const size_t misalign : {0, 3}) {
         Floats x(Normals(rows * 2 * width, 4, 5), misalign);
         Floats expected(rows * width), actual(rows * width, misalign);
-        ops::SiluMulArgs args = {.rows = rows, .width = width, .gate_up = x.data(),
-                                 .out = expected.data()};
+        ops::SiluMulArgs args = {
+            .rows = rows, .width = width, .gate_up = x.data(), .out = expected.data()};
         ASSERT_TRUE(ref_->SiluMul(args).ok());
         args.out = actual.data();
         ASSERT_TRUE(device_->SiluMul(args).ok());
@@ -72,16 +80,18 @@ TEST_P(RowOps, SiluMul) {
 
 TEST_P(RowOps, SiluMulSpecialValues) {
   const float inf = std::numeric_limits<float>::infinity();
-  const std::vector<float> gate = {inf, 88, 89, 200, 1e30f, 0, -0.0f, -80, -88, -1000, -1e30f,
-                                   std::numeric_limits<float>::quiet_NaN()};
+  const std::vector<float> gate = {inf,   88,    89,     200,
+                                   1e30f, 0,     -0.0f,  -80,
+                                   -88,   -1000, -1e30f, std::numeric_limits<float>::quiet_NaN()};
   const auto width = static_cast<int64_t>(gate.size());
   std::vector<float> x = gate;
   x.insert(x.end(), gate.size(), 1.5f);
   Floats expected(gate.size()), actual(gate.size());
-  ASSERT_TRUE(ref_->SiluMul({.rows = 1, .width = width, .gate_up = x.data(),
-                             .out = expected.data()}).ok());
-  ASSERT_TRUE(device_->SiluMul({.rows = 1, .width = width, .gate_up = x.data(),
-                                .out = actual.data()}).ok());
+  ASSERT_TRUE(
+      ref_->SiluMul({.rows = 1, .width = width, .gate_up = x.data(), .out = expected.data()}).ok());
+  ASSERT_TRUE(
+      device_->SiluMul({.rows = 1, .width = width, .gate_up = x.data(), .out = actual.data()})
+          .ok());
   for (size_t i = 0; i < gate.size(); ++i) {
     // One by one: the huge values would hide the small ones in a norm.
     EXPECT_TRUE(Near({1, expected.values()[i]}, {1, actual.values()[i]}, kF32)) << gate[i];
@@ -102,15 +112,19 @@ TEST_P(RowOps, EmbedAndGather) {
         if (rows > 1) tokens.front() = 0, tokens.back() = kVocab - 1;
         for (size_t i = 0; i < chosen.size(); ++i) chosen[i] = RandomInt(7, i, rows);
         Floats expected(rows * width), actual(rows * width, 1);
-        ASSERT_TRUE(ref_->Embed({.table = ref_table.get(), .tokens = tokens,
-                                 .out = expected.data()}).ok());
-        ASSERT_TRUE(device_->Embed({.table = device_table.get(), .tokens = tokens,
-                                    .out = actual.data()}).ok());
+        ASSERT_TRUE(
+            ref_->Embed({.table = ref_table.get(), .tokens = tokens, .out = expected.data()}).ok());
+        ASSERT_TRUE(
+            device_->Embed({.table = device_table.get(), .tokens = tokens, .out = actual.data()})
+                .ok());
         EXPECT_TRUE(BitEqual(expected.values(), actual.values()));
         EXPECT_TRUE(actual.GuardsIntact());
         Floats gathered(chosen.size() * width, 1);
-        ASSERT_TRUE(device_->GatherRows({.rows = chosen, .width = width, .x = expected.data(),
-                                         .out = gathered.data()}).ok());
+        ASSERT_TRUE(
+            device_
+                ->GatherRows(
+                    {.rows = chosen, .width = width, .x = expected.data(), .out = gathered.data()})
+                .ok());
         for (size_t i = 0; i < chosen.size(); ++i) {
           for (int64_t d = 0; d < width; ++d) {
             ASSERT_EQ(gathered.data()[i * width + d], expected.data()[chosen[i] * width + d]);
@@ -137,9 +151,12 @@ TEST_P(RowOps, LinearAndHeadLogits) {
           Floats x(Normals(rows * shape.in, 9), 1), bias(Normals(shape.out, 10), 1);
           const std::vector<float> before = Normals(rows * shape.out, 11);
           Floats expected(before, 0), actual(before, 1);
-          ops::LinearArgs args = {.rows = rows, .x = x.data(), .weight = ref_matrix.get(),
+          ops::LinearArgs args = {.rows = rows,
+                                  .x = x.data(),
+                                  .weight = ref_matrix.get(),
                                   .bias = accumulate ? nullptr : bias.data(),
-                                  .y = expected.data(), .accumulate = accumulate};
+                                  .y = expected.data(),
+                                  .accumulate = accumulate};
           ASSERT_TRUE(ref_->Linear(args).ok());
           args.weight = matrix.get();
           args.y = actual.data();
@@ -150,10 +167,17 @@ TEST_P(RowOps, LinearAndHeadLogits) {
         }
         Floats x(Normals(rows * shape.in, 9), 0);
         Floats expected(rows * shape.out), actual(rows * shape.out, 1);
-        ASSERT_TRUE(ref_->HeadLogits({.rows = rows, .hidden = x.data(), .head = ref_matrix.get(),
-                                      .logits = expected.data()}).ok());
-        ASSERT_TRUE(device_->HeadLogits({.rows = rows, .hidden = x.data(), .head = matrix.get(),
-                                         .logits = actual.data()}).ok());
+        ASSERT_TRUE(ref_->HeadLogits({.rows = rows,
+                                      .hidden = x.data(),
+                                      .head = ref_matrix.get(),
+                                      .logits = expected.data()})
+                        .ok());
+        ASSERT_TRUE(device_
+                        ->HeadLogits({.rows = rows,
+                                      .hidden = x.data(),
+                                      .head = matrix.get(),
+                                      .logits = actual.data()})
+                        .ok());
         EXPECT_TRUE(Near(expected.values(), actual.values(), tolerance));
         EXPECT_TRUE(actual.GuardsIntact());
       }

@@ -42,8 +42,13 @@ class Sampling : public testing::TestWithParam<Target> {
                             const std::vector<RngKey>& keys) {
     std::vector<RowRequest> requests;
     for (const RngKey& key : keys) {
-      requests.push_back({.row = 0, .guidance_row = -1, .guidance_scale = 0, .sampling = &spec,
-                          .key = key, .history = {}, .probe = {}});
+      requests.push_back({.row = 0,
+                          .guidance_row = -1,
+                          .guidance_scale = 0,
+                          .sampling = &spec,
+                          .key = key,
+                          .history = {},
+                          .probe = {}});
     }
     std::vector<TokenId> ids;
     for (const RowStats& stats : LogitRows(*device_, {logits}).Stats(requests)) {
@@ -91,7 +96,8 @@ TEST_P(Sampling, NeighbouringKeysAreIndependent) {
     std::vector<RngKey> keys;
     for (int i = 0; i < kDraws; ++i) {
       keys.push_back({.seed = static_cast<uint64_t>(kind == 2 ? i : 7),
-                      .position = kind == 0 ? i : 3, .step = kind == 1 ? i : 0});
+                      .position = kind == 0 ? i : 3,
+                      .step = kind == 1 ? i : 0});
     }
     const std::vector<TokenId> ids = Draw(logits, spec, keys);
     std::vector<int> counts(25, 0);

@@ -25,8 +25,10 @@ class LogitRows {
   std::vector<ops::RowStats> Stats(const std::vector<ops::RowRequest>& requests) {
     std::vector<ops::RowStats> stats(requests.size());
     for (ops::RowStats& row : stats) row.p1 = row.entropy = -1, row.top = {{7, 7.f}};  // stale
-    const Status status = device_.HeadStats({.rows = rows_, .hidden = hidden_.data(),
-                                             .head = head_.get(), .requests = requests,
+    const Status status = device_.HeadStats({.rows = rows_,
+                                             .hidden = hidden_.data(),
+                                             .head = head_.get(),
+                                             .requests = requests,
                                              .stats = stats});
     TESSERA_CHECK(status.ok());
     return stats;

@@ -18,8 +18,8 @@ inline constexpr Tolerance kBF16Linear = {4e-3, 2e-2};
 // here and in f64 there, so a few values fall on the other side of a rounding border.
 inline constexpr Tolerance kBF16Kv = {1e-3, 8e-3};
 // Probabilities and entropies of equal f32 logits.
-inline constexpr double kProbability = 1e-6;      // absolute
-inline constexpr double kEntropy = 3e-6;          // absolute, in nats
-inline constexpr double kLogProbability = 2e-6;   // relative to 1 + |value|
+inline constexpr double kProbability = 1e-6;     // absolute
+inline constexpr double kEntropy = 3e-6;         // absolute, in nats
+inline constexpr double kLogProbability = 2e-6;  // relative to 1 + |value|
 
 }  // namespace tessera::ops_test

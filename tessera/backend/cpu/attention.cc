@@ -39,15 +39,17 @@ void AttentionRunner::AddGroup(const ops::AttentionArgs& args, const ops::Attent
   fresh_.assign(num_logical, 0);
   for (const ops::SlotRange& range : mask.slots) {
     for (int32_t page = range.begin / kPageRows; page * kPageRows < range.end; ++page) {
-      listed_[page] |= LowBits(range.end - page * kPageRows) &
-                       ~LowBits(range.begin - page * kPageRows);
+      listed_[page] |=
+          LowBits(range.end - page * kPageRows) & ~LowBits(range.begin - page * kPageRows);
     }
   }
   for (int32_t i = 0; bits && i < rows; ++i) {
     fresh_[slots[i] / kPageRows] |= uint64_t{1} << (slots[i] % kPageRows);
   }
 
-  GroupPages entry{.group = &group, .page_begin = k_.size(), .num_pages = 0,
+  GroupPages entry{.group = &group,
+                   .page_begin = k_.size(),
+                   .num_pages = 0,
                    .mask_begin = masks_.size(),
                    .mask_stride = mask.rule == MaskRule::kFull ? 1 : rows};
   const int64_t page_bytes = KvPageBytes(args.kv.format);
@@ -85,8 +87,7 @@ void AttentionRunner::AddTiles(const ops::AttentionArgs& args, int num_threads) 
   const int32_t heads_per_kv = args.heads / kv_heads;
   int64_t num_tiles = 0;
   for (const GroupPages& entry : groups_) {
-    const int64_t lanes =
-        int64_t{entry.group->row_end - entry.group->row_begin} * heads_per_kv;
+    const int64_t lanes = int64_t{entry.group->row_end - entry.group->row_begin} * heads_per_kv;
     num_tiles += kv_heads * ((lanes + kMaxLanes - 1) / kMaxLanes);
   }
   // Smaller tiles read K and V more often, so only where threads would otherwise be idle.
@@ -96,7 +97,9 @@ void AttentionRunner::AddTiles(const ops::AttentionArgs& args, int num_threads) 
     const int64_t lanes = int64_t{group.row_end - group.row_begin} * heads_per_kv;
     for (int32_t head = 0; head < kv_heads; ++head) {
       for (int64_t lane = 0; lane < lanes; lane += tile_lanes) {
-        tiles_.push_back({.group = static_cast<int32_t>(g), .kv_head = head, .lane_begin = lane,
+        tiles_.push_back({.group = static_cast<int32_t>(g),
+                          .kv_head = head,
+                          .lane_begin = lane,
                           .lane_end = std::min(lanes, lane + tile_lanes)});
       }
     }

@@ -14,8 +14,8 @@ namespace tessera::cpu {
 // Runs attention; owns the scratch memory that successive layers share. One call at a time.
 //
 // Keys are visited page by page in slot order, whatever ranges list them, so how a key list is cut
-// into ranges never changes a bit. Rows are cut into tiles of one K/V head each; lanes of a tile are
-// independent, so neither does the number of rows or threads.
+// into ranges never changes a bit. Rows are cut into tiles of one K/V head each; lanes of a tile
+// are independent, so neither does the number of rows or threads.
 class AttentionRunner {
  public:
   void Run(const ops::AttentionArgs& args, const OpKernels& kernels, ThreadPool& pool);
@@ -24,10 +24,10 @@ class AttentionRunner {
   // A group's pages that at least one of its rows may see.
   struct GroupPages {
     const ops::AttentionGroup* group;
-    size_t page_begin;   // in k_ and v_
+    size_t page_begin;  // in k_ and v_
     int32_t num_pages;
-    size_t mask_begin;   // in masks_: [num_pages, mask_stride]
-    int32_t mask_stride; // rows of the group, or 1 if all rows see the same keys
+    size_t mask_begin;    // in masks_: [num_pages, mask_stride]
+    int32_t mask_stride;  // rows of the group, or 1 if all rows see the same keys
   };
   // Lanes [lane_begin, lane_end) of the (row, head of the K/V head) pairs of a group.
   struct Tile {

@@ -76,8 +76,8 @@ inline void Scores(const float* q, int32_t head_dim, const char* k, float* score
   }
 }
 
-// First channel of a vector of V. bf16 vectors come in pairs (even, odd halves of 32-bit words) that
-// lie 16 channels apart.
+// First channel of a vector of V. bf16 vectors come in pairs (even, odd halves of 32-bit words)
+// that lie 16 channels apart.
 template <typename V, bool kBf16>
 inline int ChannelOf(int vector) {
   if constexpr (!kBf16) return vector * V::kLanes;
@@ -166,13 +166,11 @@ inline float Softmax(uint64_t mask, float* scores, float* running_max, float* ru
   F sum = V::Set(0);
   for (int slot = 0; slot < kPageSlots; slot += V::kLanes) {
     const uint32_t bits = static_cast<uint32_t>(mask >> slot) & kLaneBits;
-    const F p =
-        V::Select(bits, Exp<V>(V::Sub(V::Load(scores + slot), shift)), V::Set(0));
+    const F p = V::Select(bits, Exp<V>(V::Sub(V::Load(scores + slot), shift)), V::Set(0));
     V::Store(scores + slot, p);
     sum = V::Add(sum, p);
   }
-  const float rescale =
-      old_max != kMinusInfinity ? V::First(Exp<V>(V::Set(old_max - new_max))) : 0;
+  const float rescale = old_max != kMinusInfinity ? V::First(Exp<V>(V::Set(old_max - new_max))) : 0;
   *running_max = new_max;
   *running_sum = *running_sum * rescale + V::ReduceAdd(sum);
   return rescale;
@@ -193,8 +191,8 @@ inline void AttendPage(const AttentionTile& tile, int32_t first, uint64_t mask, 
   Scores<V, kBf16, R>(tile.q + int64_t{first} * tile.head_dim, tile.head_dim, k, p, next);
   float rescale[R];
   for (int r = 0; r < R; ++r) {
-    rescale[r] = Softmax<V>(mask, p + r * kPageSlots, &running_max[first + r],
-                            &running_sum[first + r]);
+    rescale[r] =
+        Softmax<V>(mask, p + r * kPageSlots, &running_max[first + r], &running_sum[first + r]);
   }
   Values<V, kBf16, R>(p, rescale, mask, v, tile.padded_dim,
                       sums + int64_t{first} * tile.padded_dim);

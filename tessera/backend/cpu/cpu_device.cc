@@ -25,7 +25,9 @@ class CpuBuffer : public ops::DeviceBuffer {
 };
 
 // Rows of element-wise work worth handing to a thread: about 16K elements, some microseconds.
-int64_t RowGrain(int64_t width) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width)); }
+int64_t RowGrain(int64_t width) {
+  return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width));
+}
 
 const OpKernels& GetOpKernels([[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
@@ -129,7 +131,10 @@ class CpuDevice : public ops::Device {
   }
 
   Status HeadLogits(const ops::HeadLogitsArgs& args) override {
-    return Linear({.rows = args.rows, .x = args.hidden, .weight = args.head, .bias = nullptr,
+    return Linear({.rows = args.rows,
+                   .x = args.hidden,
+                   .weight = args.head,
+                   .bias = nullptr,
                    .y = args.logits});
   }
 

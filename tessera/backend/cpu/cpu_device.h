@@ -1,7 +1,7 @@
 // The CPU backend behind ops::Device.
 //
-// Owns its thread pool and scratch memory. Every operation is batch-invariant and independent of the
-// thread count: see linear.h, attention.h and head_stats.h for how.
+// Owns its thread pool and scratch memory. Every operation is batch-invariant and independent of
+// the thread count: see linear.h, attention.h and head_stats.h for how.
 #pragma once
 
 #include <memory>

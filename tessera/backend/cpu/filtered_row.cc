@@ -140,8 +140,7 @@ FilteredRow RowFilter::Run(std::span<const float> logits, float max,
     row.normaliser += weights_[id];
     sum += (double{logits[id]} - max) * weights_[id];
   }
-  row.entropy =
-      std::max(0.0, std::log(row.normaliser) - sum / (row.temperature * row.normaliser));
+  row.entropy = std::max(0.0, std::log(row.normaliser) - sum / (row.temperature * row.normaliser));
   return row;
 }
 

@@ -43,18 +43,18 @@ class RowFilter {
   static constexpr float kBinsPerNat = 32;  // the last bin takes what is 32 nats below the top
 
   int Bin(float logit) const;
-  void Rank(int bin);                       // fills ranked_
-  double MassOfBest(int64_t count);         // of the first `count` ids
+  void Rank(int bin);                                 // fills ranked_
+  double MassOfBest(int64_t count);                   // of the first `count` ids
   int64_t CountReaching(double mass, int64_t limit);  // smallest count with at least that mass
   ops::TokenId IdAt(int64_t rank);
 
   std::span<const float> logits_;
   float max_ = 0, bin_scale_ = 0;
-  std::vector<float> weights_;              // exp((logit - max) / temperature)
+  std::vector<float> weights_;  // exp((logit - max) / temperature)
   std::array<int64_t, kBins> counts_;
   std::array<double, kBins> masses_;
   int ranked_bin_ = -1;
-  std::vector<ops::TokenId> ranked_;        // ids of ranked_bin_, best first
+  std::vector<ops::TokenId> ranked_;  // ids of ranked_bin_, best first
 };
 
 }  // namespace tessera::cpu

@@ -49,7 +49,8 @@ bool Better(const GumbelChoice& a, const GumbelChoice& b) {
 }
 
 NoiseKey NoiseOf(const RngKey& key) {
-  return {.seed = key.seed, .position = static_cast<uint32_t>(key.position),
+  return {.seed = key.seed,
+          .position = static_cast<uint32_t>(key.position),
           .step = static_cast<uint32_t>(key.step)};
 }
 
@@ -57,8 +58,7 @@ constexpr GumbelChoice kNoChoice = {-std::numeric_limits<double>::infinity(), 0,
 
 }  // namespace
 
-void OfferChoice(float logit, int32_t id, double temperature, uint32_t word,
-                 GumbelChoice* choice) {
+void OfferChoice(float logit, int32_t id, double temperature, uint32_t word, GumbelChoice* choice) {
   if (!(logit > -kInfinity)) return;
   const GumbelChoice offer = {logit / temperature + GumbelFromWord(word), logit, id};
   if (Better(offer, *choice)) *choice = offer;
@@ -171,9 +171,9 @@ void HeadReducer::Finish(const Job& job, std::span<const ChunkSums> sums,
     TopList merged = {.capacity = best.top.capacity, .size = 0, .value = {}, .id = {}};
     const TopList &a = best.top, &b = partials[worker]->top;
     for (int32_t i = 0, j = 0; merged.size < merged.capacity && (i < a.size || j < b.size);) {
-      const bool from_a = j == b.size || (i < a.size && (a.value[i] > b.value[j] ||
-                                                         (a.value[i] == b.value[j] &&
-                                                          a.id[i] < b.id[j])));
+      const bool from_a =
+          j == b.size || (i < a.size && (a.value[i] > b.value[j] ||
+                                         (a.value[i] == b.value[j] && a.id[i] < b.id[j])));
       merged.value[merged.size] = from_a ? a.value[i] : b.value[j];
       merged.id[merged.size++] = from_a ? a.id[i++] : b.id[j++];
     }
@@ -203,16 +203,14 @@ void HeadReducer::Finish(const Job& job, std::span<const ChunkSums> sums,
 
   const auto described = [&](float logit, TokenId id) {
     if (id < 0) return 0.0f;
-    return static_cast<float>(job.kept_row && spec.stats_of_filtered
-                                  ? filtered.Probability(logit, id)
-                                  : plain(logit));
+    return static_cast<float>(
+        job.kept_row && spec.stats_of_filtered ? filtered.Probability(logit, id) : plain(logit));
   };
   stats.p1 = described(logit1, stats.argmax);
   stats.p2 = described(logit2, stats.second);
   stats.p_sampled = described(choice.logit, choice.id);
-  stats.entropy = static_cast<float>(job.kept_row && spec.stats_of_filtered
-                                         ? filtered.entropy
-                                         : std::max(0.0, log_z - s / z));
+  stats.entropy = static_cast<float>(
+      job.kept_row && spec.stats_of_filtered ? filtered.entropy : std::max(0.0, log_z - s / z));
 }
 
 void HeadReducer::RunBatch(const ops::HeadStatsArgs& args, std::span<Job> jobs,
@@ -305,9 +303,15 @@ void HeadReducer::Run(const ops::HeadStatsArgs& args, const LinearKernels& linea
         specs_.push_back({&spec, SortedUnique(spec.banned), SortedUnique(spec.suppressed)});
         sorted = specs_.end() - 1;
       }
-      Job job = {.request = &request, .stats = &args.stats[i], .sorted = &*sorted, .history = {},
-                 .probes = {}, .probe_logits = std::vector<float>(request.probe.size()),
-                 .row = 0, .guidance_row = -1, .kept_row = nullptr,
+      Job job = {.request = &request,
+                 .stats = &args.stats[i],
+                 .sorted = &*sorted,
+                 .history = {},
+                 .probes = {},
+                 .probe_logits = std::vector<float>(request.probe.size()),
+                 .row = 0,
+                 .guidance_row = -1,
+                 .kept_row = nullptr,
                  .samples = spec.temperature > 0 && !NeedsWholeRow(spec)};
       if (spec.repetition_penalty != 1) job.history = SortedUnique(request.history);
       for (size_t p = 0; p < request.probe.size(); ++p) {

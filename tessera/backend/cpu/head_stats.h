@@ -6,8 +6,8 @@
 //             which worker had which chunk;
 //   rankings  argmax, second, top_n and the Gumbel-max choice have a total order (value, then lower
 //             id), so each worker keeps its own best and merging needs no order.
-// Requests whose statistics or choice need a filtered or tempered distribution keep their own row of
-// logits (filtered_row.h). What every number means is written at ops::ref::Reduce.
+// Requests whose statistics or choice need a filtered or tempered distribution keep their own row
+// of logits (filtered_row.h). What every number means is written at ops::ref::Reduce.
 #pragma once
 
 #include <cstdint>
@@ -38,12 +38,12 @@ class HeadReducer {
     const ops::RowRequest* request;
     ops::RowStats* stats;
     const SortedSpec* sorted;
-    std::vector<ops::TokenId> history;                       // ascending, without repeats
-    std::vector<std::pair<ops::TokenId, int32_t>> probes;    // (id, index in request), ascending
+    std::vector<ops::TokenId> history;                     // ascending, without repeats
+    std::vector<std::pair<ops::TokenId, int32_t>> probes;  // (id, index in request), ascending
     std::vector<float> probe_logits;
-    int64_t row, guidance_row;                               // in the compact hidden rows
-    float* kept_row;                                         // [vocab] or null
-    bool samples;                                            // the chunks make the choice
+    int64_t row, guidance_row;  // in the compact hidden rows
+    float* kept_row;            // [vocab] or null
+    bool samples;               // the chunks make the choice
   };
   // What one worker knows about one request.
   struct Partial {
@@ -62,9 +62,9 @@ class HeadReducer {
 
   std::vector<SortedSpec> specs_;
   std::vector<Job> jobs_;
-  std::vector<Partial> partials_;   // [workers, jobs]
-  std::vector<ChunkSums> sums_;     // [jobs, chunks]
-  std::vector<float> hidden_;       // compact rows of a batch
+  std::vector<Partial> partials_;  // [workers, jobs]
+  std::vector<ChunkSums> sums_;    // [jobs, chunks]
+  std::vector<float> hidden_;      // compact rows of a batch
   std::vector<float> kept_rows_;
   std::vector<RowFilter> filters_;  // one per worker
   Buffer logits_;                   // [workers, rows, kChunk] and an edited chunk per worker

@@ -26,14 +26,14 @@ inline constexpr int32_t kMaxLanes = 64;
 struct AttentionTile {
   int32_t lanes;
   int32_t head_dim;
-  int32_t padded_dim;        // head_dim rounded up to the padding of the storage type
-  int32_t bf16;              // 1: pages hold bf16, 0: f32
-  const float* q;            // [lanes, head_dim], already scaled
+  int32_t padded_dim;  // head_dim rounded up to the padding of the storage type
+  int32_t bf16;        // 1: pages hold bf16, 0: f32
+  const float* q;      // [lanes, head_dim], already scaled
   int32_t num_pages;
-  int64_t head_offset;       // bytes from the start of a page to this K/V head
-  const char* const* k;      // [num_pages] -> a K page, a V page: layouts in kv_pages.h
+  int64_t head_offset;   // bytes from the start of a page to this K/V head
+  const char* const* k;  // [num_pages] -> a K page, a V page: layouts in kv_pages.h
   const char* const* v;
-  const uint64_t* masks;     // [num_pages, mask_stride]: bit s = slot s of the page is visible
+  const uint64_t* masks;  // [num_pages, mask_stride]: bit s = slot s of the page is visible
   int64_t mask_stride;
   const int32_t* lane_mask;  // [lanes]: column of a lane in masks
   float* scratch;            // AttentionScratchFloats(padded_dim), 64-byte aligned
@@ -65,7 +65,7 @@ struct TopList {
 struct GumbelChoice {
   double score;  // -inf before the first candidate
   float logit;
-  int32_t id;    // -1 before the first candidate
+  int32_t id;  // -1 before the first candidate
 };
 struct NoiseKey {
   uint64_t seed;
@@ -93,8 +93,7 @@ struct OpKernels {
 };
 
 // Called by kernels for the few ids that may win: double precision, built without ISA flags.
-void OfferChoice(float logit, int32_t id, double temperature, uint32_t word,
-                 GumbelChoice* choice);
+void OfferChoice(float logit, int32_t id, double temperature, uint32_t word, GumbelChoice* choice);
 
 namespace generic {
 extern const OpKernels kOpKernels;

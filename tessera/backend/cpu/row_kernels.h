@@ -107,8 +107,8 @@ ChunkSums SumChunk(const float* logits, int64_t n) {
 template <typename V>
 inline void OfferTop(float value, int32_t id, TopList* top) {
   int32_t at = top->size;
-  while (at > 0 && (value > top->value[at - 1] ||
-                    (value == top->value[at - 1] && id < top->id[at - 1]))) {
+  while (at > 0 &&
+         (value > top->value[at - 1] || (value == top->value[at - 1] && id < top->id[at - 1]))) {
     --at;
   }
   if (at == top->capacity) return;
@@ -202,8 +202,8 @@ void UpdateChoice(const float* logits, int64_t n, int32_t first_id, double tempe
       if (prune) {
         best = static_cast<float>(choice->score);
         const F t = V::Mul(V::Load(at), V::Set(inverse));
-        const F bound = V::Mul(Exp<V>(V::Add(V::Sub(t, V::Set(best)), V::Set(slack))),
-                               V::Set(1.00001f));
+        const F bound =
+            V::Mul(Exp<V>(V::Add(V::Sub(t, V::Set(best)), V::Set(slack))), V::Set(1.00001f));
         bits = V::MaskLessEqual(V::Load(survival + i), bound);
       }
       for (; bits != 0; bits &= bits - 1) {

@@ -1,4 +1,5 @@
-// Backends this build does not have: the same entry points, each with an error that says what to do.
+// Backends this build does not have: the same entry points, each with an error that says what to
+// do.
 #pragma once
 
 #include <memory>

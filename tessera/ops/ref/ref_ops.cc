@@ -47,8 +47,7 @@ std::vector<int32_t> VisibleSlots(const AttentionGroup& group, std::span<const i
   }
   std::sort(candidates.begin(), candidates.end());
   candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
-  std::erase_if(candidates,
-                [&](int32_t slot) { return !Visible(group, slots, row, slot); });
+  std::erase_if(candidates, [&](int32_t slot) { return !Visible(group, slots, row, slot); });
   return candidates;
 }
 
@@ -202,7 +201,10 @@ void GatherRows(const GatherRowsArgs& args) {
 }
 
 void HeadLogits(const HeadLogitsArgs& args) {
-  Linear({.rows = args.rows, .x = args.hidden, .weight = args.head, .bias = nullptr,
+  Linear({.rows = args.rows,
+          .x = args.hidden,
+          .weight = args.head,
+          .bias = nullptr,
           .y = args.logits});
 }
 

@@ -1,8 +1,8 @@
 // Scalar reference of every operation in ops/device.h: slow, in double precision, obviously right.
 //
 // The oracle of the op suite and the body of the device "ref". Plain row-major arrays, no threads,
-// no state. K and V pages are [kPageRows, kv_heads, head_dim] f32 for every KvType; values of a bf16
-// cache are rounded to bf16 before they are stored.
+// no state. K and V pages are [kPageRows, kv_heads, head_dim] f32 for every KvType; values of a
+// bf16 cache are rounded to bf16 before they are stored.
 #pragma once
 
 #include <span>

@@ -101,8 +101,8 @@ RowStats Reduce(std::span<const float> logits, std::span<const float> guidance,
   const std::vector<float> edited = Edit(logits, guidance, request);
   const std::set<TokenId> banned(sampling.banned.begin(), sampling.banned.end());
   const float top = *std::max_element(edited.begin(), edited.end());
-  if (!std::isfinite(top) || std::any_of(edited.begin(), edited.end(),
-                                         [](float l) { return std::isnan(l); })) {
+  if (!std::isfinite(top) ||
+      std::any_of(edited.begin(), edited.end(), [](float l) { return std::isnan(l); })) {
     return InvalidRow(edited.size(), banned, request.probe.size());
   }
 
@@ -119,8 +119,7 @@ RowStats Reduce(std::span<const float> logits, std::span<const float> guidance,
   std::vector<double> tempered = plain;
   for (double& value : tempered) value /= temperature;
   const auto kept = std::span(ranked).first(CountKept(tempered, ranked, sampling));
-  const std::vector<double> described =
-      sampling.stats_of_filtered ? Softmax(tempered, kept) : p;
+  const std::vector<double> described = sampling.stats_of_filtered ? Softmax(tempered, kept) : p;
 
   RowStats stats;
   double sum = 0;
@@ -163,8 +162,8 @@ void HeadStats(const HeadStatsArgs& args) {
   const int64_t vocab = args.head->out(), in = args.head->in();
   const auto row_logits = [&](int32_t row) {
     std::vector<float> logits(vocab);
-    HeadLogits({.rows = 1, .hidden = args.hidden + row * in, .head = args.head,
-                .logits = logits.data()});
+    HeadLogits(
+        {.rows = 1, .hidden = args.hidden + row * in, .head = args.head, .logits = logits.data()});
     return logits;
   };
   for (size_t i = 0; i < args.requests.size(); ++i) {
