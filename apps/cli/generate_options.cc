@@ -58,7 +58,7 @@ std::string StrategyHelp() {
                                                                   {"diffusion", "options"}};
   for (const auto& [slot, label] : slots) {
     if (items[slot].empty()) continue;
-    help += fmt::format("  {:<14}{}\n", label, fmt::join(items[slot], ", "));
+    help += fmt::format("  {:<16}{}\n", label, fmt::join(items[slot], ", "));
   }
   return help + "  for example     threshold=0.9,cache=dual,block=32\n";
 }

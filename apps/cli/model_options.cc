@@ -96,7 +96,7 @@ std::string FindInModels(const std::string& name) {
 
 std::string ResolveModel(const std::string& text) {
   std::error_code error;
-  if (fs::exists(text, error) || text.find('/') != std::string::npos) return text;
+  if (text.empty() || fs::exists(text, error) || text.find('/') != std::string::npos) return text;
   for (const fs::path& folder : ModelsFolders()) {
     if (fs::is_directory(folder / text, error)) return (folder / text).string();
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <sstream>
 
 #include "apps/cli/output.h"
 #include "apps/cli/text_util.h"
@@ -33,18 +34,62 @@ std::string IntegerRange(int64_t min, int64_t max) {
                                                     : fmt::format("an integer, {}..{}", min, max);
 }
 
-// Usage line, options by group, footer; the order and the columns of CLI11, without its type noise.
+constexpr int kNameColumns = 29;
+constexpr int kHelpColumns = 100;
+
+// "  name   description", the description wrapped beside the name.
+std::string HelpEntry(const std::string& name, const std::string& description) {
+  std::string text, line = "  " + name;
+  if (DisplayWidth(line) + 2 > kNameColumns) {
+    text = line + "\n";
+    line.clear();
+  }
+  line = PadRight(line, kNameColumns);
+  std::istringstream words(description);
+  bool first = true;
+  for (std::string word; words >> word; first = false) {
+    if (!first && DisplayWidth(line) + 1 + DisplayWidth(word) > kHelpColumns) {
+      text += line + "\n";
+      line = std::string(kNameColumns, ' ');
+      first = true;
+    }
+    line += (first ? "" : " ") + word;
+  }
+  return text + line + "\n";
+}
+
+// Description, usage, arguments, options by heading, footer; none of CLI11's type annotations.
 class HelpFormatter : public CLI::Formatter {
  public:
-  HelpFormatter() { column_width(28); }
-  std::string make_usage(const CLI::App* app, std::string name) const override {
-    std::string positionals;
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode) const override {
+    std::string usage = "usage: " + name + " [OPTIONS]";
+    std::string arguments;
     for (const CLI::Option* option : app->get_options()) {
       if (!option->get_positional()) continue;
-      const std::string text = option->get_name(/*positional=*/true);
-      positionals += option->get_required() ? " " + text : " [" + text + "]";
+      const std::string argument = option->get_name(/*positional=*/true);
+      usage += option->get_required() ? " " + argument : " [" + argument + "]";
+      arguments += HelpEntry(argument, option->get_description());
     }
-    return fmt::format("usage: {} [OPTIONS]{}\n", name, positionals);
+    std::string help = app->get_description() + "\n\n" + usage + "\n";
+    if (!arguments.empty()) help += "\nArguments:\n" + arguments;
+    for (const std::string& group : app->get_groups()) {
+      std::string entries;
+      for (const CLI::Option* option : app->get_options()) {
+        if (option->get_positional() || option->get_group() != group) continue;
+        std::string names = option->get_name(/*positional=*/false, /*all_options=*/true);
+        if (const size_t comma = names.find(','); comma != std::string::npos) {
+          names.insert(comma + 1, " ");
+        } else {
+          names.insert(0, "    ");
+        }
+        if (option->get_type_size() > 0) names += " " + option->get_type_name();
+        entries += HelpEntry(
+            names, option->get_description() + (option->get_required() ? " (required)" : ""));
+      }
+      if (!entries.empty()) help += "\n" + group + ":\n" + entries;
+    }
+    const std::string footer = app->get_footer();
+    return help + (footer.empty() ? "" : "\n" + footer);
   }
 };
 
@@ -65,8 +110,7 @@ bool Option::given() const { return option_->count() > 0; }
 Parser::Parser(const std::string& command, const std::string& summary)
     : app_(std::make_unique<CLI::App>(summary, "tessera " + command)), command_(command) {
   app_->formatter(std::make_shared<HelpFormatter>());
-  app_->set_help_flag("-h,--help", "show this page");
-  app_->get_option("--help")->group("Other");
+  app_->set_help_flag();  // added last, by Parse
 }
 
 Parser::~Parser() = default;
@@ -167,6 +211,7 @@ Result<bool> Parser::Parse(const Args& args) {
                         OneLine(arg, 40), *offset);
     }
   }
+  app_->set_help_flag("-h,--help", "show this page")->group("Options");
   try {
     app_->parse(Args(args.rbegin(), args.rend()));  // CLI11 takes them last to first
   } catch (const CLI::CallForHelp&) {

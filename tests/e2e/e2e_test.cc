@@ -49,7 +49,7 @@ void Redirect(const fs::path& path, int flags, int target) {
   close(fd);
 }
 
-Outcome Run(const std::string& command, const std::string& input) {
+Outcome RunShell(const std::string& command, const std::string& input) {
   const fs::path folder = Scratch() / "run";
   fs::remove_all(folder);
   fs::create_directories(folder / "tmp");
@@ -107,8 +107,8 @@ TEST_P(CommandLine, DoesWhatItsCaseSays) {
   for (const std::string& path : c.needs) {
     if (!fs::exists(kSource / path)) GTEST_SKIP() << "needs " << path;
   }
-  const Outcome outcome = Run(c.command, c.input);
-  const std::vector<std::string> problems = Problems(c, outcome, Run);
+  const Outcome outcome = RunShell(c.command, c.input);
+  const std::vector<std::string> problems = Problems(c, outcome, RunShell);
   if (problems.empty()) return;
   ADD_FAILURE() << "tests/e2e/" << c.file << ":" << c.line << "\n"
                 << fmt::format("{}", fmt::join(problems, "\n")) << "\n  command: " << c.command
