@@ -22,6 +22,7 @@ struct CliCase {
   std::vector<std::string> needs;  // paths of the repository
   int exit_code = 0;
   std::vector<Expectation> expectations;
+  std::string unreadable;  // why the file is no case file; then nothing else is set
 };
 
 // Throws std::runtime_error naming file and line.

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -86,8 +87,15 @@ std::vector<CliCase> AllCases() {
   }
   std::sort(files.begin(), files.end());
   for (const fs::path& file : files) {
-    for (CliCase& c : ParseCaseFile(ReadFile(file), file.filename().string())) {
-      all.push_back(std::move(c));
+    const std::string name = file.filename().string();
+    try {
+      for (CliCase& c : ParseCaseFile(ReadFile(file), name)) all.push_back(std::move(c));
+    } catch (const std::exception& error) {  // becomes a case that fails
+      CliCase unreadable;
+      unreadable.file = name;
+      unreadable.name = "unreadable";
+      unreadable.unreadable = error.what();
+      all.push_back(std::move(unreadable));
     }
   }
   return all;
@@ -104,6 +112,7 @@ class CommandLine : public testing::TestWithParam<CliCase> {};
 
 TEST_P(CommandLine, DoesWhatItsCaseSays) {
   const CliCase& c = GetParam();
+  if (!c.unreadable.empty()) GTEST_FAIL() << c.unreadable;
   for (const std::string& path : c.needs) {
     if (!fs::exists(kSource / path)) GTEST_SKIP() << "needs " << path;
   }
