@@ -176,37 +176,24 @@ inline float Softmax(uint64_t mask, float* scores, float* running_max, float* ru
   return rescale;
 }
 
-// R lanes that see the same slots of a page.
-template <typename V, bool kBf16, int R>
-inline void AttendPage(const AttentionTile& tile, int32_t first, uint64_t mask, const char* k,
-                       const char* v, float* running_max, float* running_sum, float* scores,
-                       float* sums, const char* next_k, const char* next_v) {
-  float* const p = scores + first * kPageSlots;
-  // Lanes share the fetching of the next page: this tile takes the lines of its own lanes.
-  const int32_t lines = kPageSlots * tile.padded_dim * (kBf16 ? 2 : 4) / 64;
-  const int32_t begin = lines * first / tile.lanes, end = lines * (first + R) / tile.lanes;
-  const int32_t steps = (tile.head_dim + 1) / 2;
-  const Prefetch next = {next_k + begin * 64, next_v + begin * 64, end - begin,
-                         (end - begin + steps - 1) / steps};
-  Scores<V, kBf16, R>(tile.q + int64_t{first} * tile.head_dim, tile.head_dim, k, p, next);
-  float rescale[R];
-  for (int r = 0; r < R; ++r) {
-    rescale[r] =
-        Softmax<V>(mask, p + r * kPageSlots, &running_max[first + r], &running_sum[first + r]);
-  }
-  Values<V, kBf16, R>(p, rescale, mask, v, tile.padded_dim,
-                      sums + int64_t{first} * tile.padded_dim);
-}
-
 template <int R>
 struct Rows {};
+
+// Calls visit(Rows<R>(), first) for register tiles that cover lanes [begin, end).
+template <typename V, typename Visit>
+inline void ForTiles(int32_t begin, int32_t end, const Visit& visit) {
+  int32_t first = begin;
+  for (; first + V::kTileRows <= end; first += V::kTileRows) visit(Rows<V::kTileRows>(), first);
+  for (; first + 2 <= end; first += 2) visit(Rows<2>(), first);
+  for (; first < end; ++first) visit(Rows<1>(), first);
+}
 
 template <typename V, bool kBf16>
 inline void AttendTile(const AttentionTile& tile) {
   const int32_t lanes = tile.lanes, dim = tile.head_dim, padded = tile.padded_dim;
   float* const sums = tile.scratch;                          // [kMaxLanes, padded]
   float* const scores = sums + int64_t{kMaxLanes} * padded;  // [kMaxLanes, kPageSlots]
-  float running_max[kMaxLanes], running_sum[kMaxLanes];
+  float running_max[kMaxLanes], running_sum[kMaxLanes], rescale[kMaxLanes];
   bool seen[kMaxLanes];
   for (int32_t i = 0; i < lanes; ++i) {
     running_max[i] = kMinusInfinity;
@@ -214,6 +201,8 @@ inline void AttendTile(const AttentionTile& tile) {
     seen[i] = false;
   }
   for (int64_t i = 0; i < int64_t{lanes} * padded; ++i) sums[i] = 0;
+  const int32_t lines = kPageSlots * padded * (kBf16 ? 2 : 4) / 64;  // of K and of V each
+  const int32_t steps = (dim + 1) / 2;
 
   for (int32_t page = 0; page < tile.num_pages; ++page) {
     const uint64_t* const masks = tile.masks + page * tile.mask_stride;
@@ -223,25 +212,27 @@ inline void AttendTile(const AttentionTile& tile) {
     const int32_t next_page = page + 1 < tile.num_pages ? page + 1 : page;
     const char* const next_k = tile.k[next_page] + tile.head_offset;
     const char* const next_v = tile.v[next_page] + tile.head_offset;
-    for (int32_t i = 0; i < lanes;) {
-      const uint64_t mask = masks[tile.lane_mask[i]];
-      int32_t end = i + 1;
-      while (end < lanes && masks[tile.lane_mask[end]] == mask) ++end;
-      if (mask == 0) {
-        i = end;
-        continue;
+    for (int32_t begin = 0, end = 0; begin < lanes; begin = end) {
+      // Lanes that see the same slots: all of K, then all of V, so that each stays in L1.
+      const uint64_t mask = masks[tile.lane_mask[begin]];
+      for (end = begin + 1; end < lanes && masks[tile.lane_mask[end]] == mask;) ++end;
+      if (mask == 0) continue;
+      ForTiles<V>(begin, end, [&]<int R>(Rows<R>, int32_t first) {
+        // Lanes share the fetching of the next page: a tile takes the lines of its own lanes.
+        const int32_t line = lines * first / lanes, count = lines * (first + R) / lanes - line;
+        const Prefetch next = {next_k + line * 64, next_v + line * 64, count,
+                               (count + steps - 1) / steps};
+        Scores<V, kBf16, R>(tile.q + int64_t{first} * dim, dim, k, scores + first * kPageSlots,
+                            next);
+      });
+      for (int32_t i = begin; i < end; ++i) {
+        rescale[i] = Softmax<V>(mask, scores + i * kPageSlots, &running_max[i], &running_sum[i]);
+        seen[i] = true;
       }
-      for (int32_t r = i; r < end; ++r) seen[r] = true;
-      const auto attend = [&]<int R>(Rows<R>) {
-        for (; i + R <= end; i += R) {
-          AttendPage<V, kBf16, R>(tile, i, mask, k, v, running_max, running_sum, scores, sums,
-                                  next_k, next_v);
-        }
-      };
-      attend(Rows<V::kTileRows>());
-      if constexpr (V::kTileRows > 4) attend(Rows<4>());
-      attend(Rows<2>());
-      attend(Rows<1>());
+      ForTiles<V>(begin, end, [&]<int R>(Rows<R>, int32_t first) {
+        Values<V, kBf16, R>(scores + first * kPageSlots, rescale + first, mask, v, padded,
+                            sums + int64_t{first} * padded);
+      });
     }
   }
   for (int32_t i = 0; i < lanes; ++i) {
