@@ -104,8 +104,9 @@ Result<Sidecar> ReadSidecar(const fs::path& folder) {
   }
   // As in transformers: added_tokens_decoder, when there, replaces added_tokens.json.
   if (extra.is_object() && side.added.empty()) {
-    for (const auto& [content, value] : extra.items()) {
-      TESSERA_ASSIGN_OR_RETURN(const int32_t id, TokenIdFrom(value, content));
+    for (const auto& item : extra.items()) {
+      const std::string& content = item.key();
+      TESSERA_ASSIGN_OR_RETURN(const int32_t id, TokenIdFrom(item.value(), content));
       if (std::any_of(side.added.begin(), side.added.end(),
                       [&](const AddedToken& t) { return t.content == content; })) {
         continue;
