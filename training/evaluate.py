@@ -26,23 +26,35 @@ def pack(x, length):
 
 
 @torch.no_grad()
-def decode(model, tok, cases, threshold=None, block=32, min_canvas=64, budget=2**17):
+def decode(model, tok, cases, threshold=None, block=32, min_canvas=64):
     """-> list of (output text, forwards, tokens up to the first end token)."""
-    device = model.wte.device
+    budget = 2**17 if model.wte.is_cuda else 1024  # tokens at once; dense attention on a CPU takes their square
     docs = []
     for c in cases:
         p = tok.encode(tk.chat(c["messages"])).ids
         n = len(tok.encode(c["answer"]).ids) + 2 if c["answer"] else 0
         docs.append((p, max(min_canvas, -(-n // block) * block)))
     out, at = [], 0
-    while at < len(docs):  # as many documents at once as the token budget holds
+    while at < len(docs):  # as many documents at once as the budget holds
         end, total = at, 0
         while end < len(docs) and (end == at or total + len(docs[end][0]) + docs[end][1] <= budget):
             total += len(docs[end][0]) + docs[end][1]
             end += 1
-        out += (decode_ar if model.causal else decode_diffusion)(model, tok, docs[at:end], threshold, block, device)
+        x, plen, total = _canvas(docs[at:end], tk.EOS if model.causal else tk.MASK, model.wte.device)
+        stop, forwards = decode_ar(model, x, plen, total) if model.causal else decode_diffusion(model, x, plen, total, threshold, block)
+        out += _read(tok, x, plen, stop, forwards)
         at = end
     return out
+
+
+def _canvas(docs, fill, device):
+    """docs: (prompt ids, canvas length) -> x [D, L] with the prompts and then ``fill``, prompt lengths [D], total lengths [D]."""
+    plen = torch.tensor([len(p) for p, _ in docs], device=device)
+    total = plen + torch.tensor([c for _, c in docs], device=device)
+    x = torch.full((len(docs), int(total.max())), fill, device=device)
+    for d, (p, _) in enumerate(docs):
+        x[d, :len(p)] = torch.tensor(p, device=device)
+    return x, plen, total
 
 
 def _read(tok, x, start, stop, forwards):
@@ -55,20 +67,17 @@ def _read(tok, x, start, stop, forwards):
     return res
 
 
-def decode_diffusion(model, tok, docs, threshold, block, device):
-    plen = torch.tensor([len(p) for p, _ in docs], device=device)
-    total = plen + torch.tensor([c for _, c in docs], device=device)
-    D, L = len(docs), int(total.max())
-    x = torch.full((D, L), tk.MASK, device=device)
-    for d, (p, _) in enumerate(docs):
-        x[d, :len(p)] = torch.tensor(p, device=device)
-    col = torch.arange(L, device=device)[None]
-    blk, forwards, alive = torch.zeros_like(plen), torch.zeros_like(plen), torch.ones(D, dtype=torch.bool, device=device)
+def decode_diffusion(model, x, plen, total, threshold, block):
+    """Fills x [D, L] in place -> (where each row stops [D], forwards [D])."""
+    device = x.device
+    col = torch.arange(x.shape[1], device=device)[None]
+    blk, forwards, alive = torch.zeros_like(plen), torch.zeros_like(plen), torch.ones_like(plen, dtype=torch.bool)
     while alive.any():
         idx = alive.nonzero()[:, 0]
         xa, pa, ta, ba = x[idx], plen[idx], total[idx], blk[idx]
         a, b = pa + ba * block, torch.minimum(pa + (ba + 1) * block, ta)
-        live = (xa == tk.MASK) & (col >= a[:, None]) & (col < b[:, None])
+        inside = (col >= a[:, None]) & (col < b[:, None])
+        live = (xa == tk.MASK) & inside
         tokens, pos, cu, longest = pack(xa, ta)
         row, column = live.nonzero(as_tuple=True)
         logits = model.logits(tokens, pos, cu, longest, cu[row].long() + column)
@@ -85,21 +94,16 @@ def decode_diffusion(model, tok, docs, threshold, block, device):
         xa[row[chosen], column[chosen]] = guess[chosen]
         x[idx] = xa
         forwards[idx] += 1
-        inside = (col >= a[:, None]) & (col < b[:, None])
         full = ~((xa == tk.MASK) & inside).any(1)
         ended = (((xa == tk.EOS) | (xa == tk.EOT)) & inside).any(1)
         blk[idx] += full.long()
         alive[idx] = ~(full & (ended | (b >= ta)))
-    return _read(tok, x, plen, total, forwards)
+    return total, forwards
 
 
-def decode_ar(model, tok, docs, threshold, block, device):
-    plen = torch.tensor([len(p) for p, _ in docs], device=device)
-    total = plen + torch.tensor([c for _, c in docs], device=device)
-    x = torch.full((len(docs), int(total.max())), tk.EOS, device=device)
-    for d, (p, _) in enumerate(docs):
-        x[d, :len(p)] = torch.tensor(p, device=device)
-    at, alive = plen.clone(), torch.ones(len(docs), dtype=torch.bool, device=device)
+def decode_ar(model, x, plen, total):
+    """The same for the AR twin."""
+    at, alive = plen.clone(), torch.ones_like(plen, dtype=torch.bool)
     while alive.any():
         idx = alive.nonzero()[:, 0]
         tokens, pos, cu, longest = pack(x[idx], at[idx])
@@ -109,7 +113,7 @@ def decode_ar(model, tok, docs, threshold, block, device):
         x[idx, at[idx]] = t
         at[idx] += 1
         alive[idx] = (t != tk.EOS) & (t != tk.EOT) & (at[idx] < total[idx])
-    return _read(tok, x, plen, at, at - plen)
+    return at, at - plen
 
 
 def score(model, tok, cases, **how):
@@ -138,9 +142,9 @@ DEMO = [
     "Continue this story: Once upon a time, there was a little robot who wanted to learn to swim.", "Tell me a story about a dog.", "Hello!"]
 
 
-def demo(model, tok, threshold=None):
+def demo(model, tok):
     cases = [dict(messages=[dict(role="user", content=p)], answer="") for p in DEMO]
-    for p, (text, f, n) in zip(DEMO, decode(model, tok, cases, threshold=threshold, min_canvas=96)):
+    for p, (text, f, n) in zip(DEMO, decode(model, tok, cases, min_canvas=96)):
         print(f"  {p!r} -> {text!r} ({n} tokens, {f} forwards)", flush=True)
 
 
@@ -172,13 +176,13 @@ def story_loss(model, tok, stories, n=200, draws=8, length=192):
     return round(total / count, 4)
 
 
-def full(model, tok, cases, log=print):
+def full(model, tok, cases):
     """Every score the model card shows."""
     t0, res = time.time(), {}
     for name, threshold in ([("greedy", None)] if model.causal else [("one_per_step", None), ("threshold_0.9", .9)]):
         res[name] = score(model, tok, cases, threshold=threshold)
-        log(f"{name}: " + "  ".join(f"{t} {r['score']}% ({r['forwards']})" for t, r in res[name].items()))
-    log(f"evaluated {len(cases)} cases in {time.time() - t0:.0f} s")
+        print(f"{name}: " + "  ".join(f"{t} {r['score']}% ({r['forwards']})" for t, r in res[name].items()))
+    print(f"evaluated {len(cases)} cases in {time.time() - t0:.0f} s", flush=True)
     return res
 
 
@@ -207,8 +211,6 @@ def main():
         load_weights(model, a.models / name / "model.safetensors").to(device)
         print(name)
         demo(model, tok)
-        if device.type == "cpu":  # dense attention: few documents at a time
-            decode.__defaults__ = decode.__defaults__[:-1] + (1024,)
         res[name] = full(model, tok, cases)
     if a.out:
         a.out.write_text(json.dumps(res, indent=1) + "\n")

@@ -22,7 +22,6 @@ import data
 import tasks
 import texts
 
-PLAIN = [w for w in tasks.STYLES if w not in ("numbered",)]
 GRADED = ["copy", "reverse", "replace", "insert", "remove", "sort", "shuffle", "insert_any", "remove_any", "replace_any", "copy_7_8", "reverse_7_8",
           "sort_7_8", "pseudo_copy", "pseudo_reverse", "add", "subtract", "multiply", "latin_make", "latin_complete", "sudoku", "proofread"]
 FREE = ["continue", "fill", "write"]

@@ -145,7 +145,7 @@ class Tessera(nn.Module):
         self.register_buffer("sin", angle.sin()[:, None], persistent=False)
         c = (lambda fn: torch.compile(fn, fullgraph=True, dynamic=False)) if compiled else (lambda fn: fn)
         self.fns = dict(pre=c(before_attention), post=c(after_attention), norm=c(final_norm), loss=c(head_loss))
-        self.plain = dict(pre=before_attention, post=after_attention, norm=final_norm, loss=head_loss)
+        self.plain = dict(pre=before_attention, post=after_attention, norm=final_norm)
 
     def hidden(self, tokens, pos, cu, max_len):
         """tokens, pos [N] -> normalised hidden states [N, d].  Outside training the uncompiled functions run."""

@@ -1,7 +1,7 @@
 """Muon for the matrices, Adam for embedding and norm weights.
 
 Muon: momentum, then the update replaced by its nearest semi-orthogonal matrix (five Newton-Schulz steps, quintic
-coefficients), times sqrt(max(1, rows/cols)).  K. Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/
+coefficients), times sqrt(max(1, rows/cols)).  2024, https://kellerjordan.github.io/posts/muon/
 """
 import torch
 

@@ -51,7 +51,7 @@ class Items:
         self.catlist = sorted({x for v in self.cats.values() for x in v})
         self.numbers = keep([str(i) for i in range(1000)])
         self.small = keep([str(i) for i in range(100)])
-        self.pieces = None  # set: vocabulary pieces, of which "compound" items are glued
+        self.pieces = None  # list while refining: vocabulary pieces, of which "compound" items are glued
 
     def _pseudo(self, rng):
         while True:
@@ -283,8 +283,8 @@ def _edit(rng, task, op, items, new):
     return out, f
 
 
-def list_case(rng: random.Random, items: Items, task: str, n=None, style=None, kind=None, shot=None, nmax=8):
-    """A list task in words.  ``shot``: put a solved example of the same wording before it, as earlier turns."""
+def list_case(rng: random.Random, items: Items, task: str, n=None, style=None, kind=None, nmax=8):
+    """A list task in words; now and then a solved example of the same wording stands before it, as earlier turns."""
     kind = kind or ("compound" if items.pieces and rng.random() < .3 else weighted(rng, KINDS))
     style = style or weighted(rng, STYLE_WEIGHTS)
     if style == "space" and kind in ("full", "phrase"):
@@ -309,11 +309,11 @@ def list_case(rng: random.Random, items: Items, task: str, n=None, style=None, k
     single = {"people": "person", "entries": "entry"}.get(noun, noun[:-1]) if rng.random() < .6 else "item"
     quote = rng.choice(('"', "'", '"')) if rng.random() < (.5 if style in ("json", "tight", "python") else .2) else ""
     if style in BLOCK_STYLES and "{L}" in wrap:
-        wrap = {True: wrap.replace(" {L}. ", "\n{L}\n").replace(": {L}", ":\n{L}").replace("? {L}", "?\n{L}").replace(" {L}, ", ":\n{L}\n")
-                .replace(". {L}", ".\n{L}").replace("! {L}", "!\n{L}").replace("-> {L}", "\n{L}")}[True]
-        if wrap.startswith("My {n} are\n") or wrap.startswith("The queue is\n") or wrap.startswith("Start with\n"):
+        wrap = (wrap.replace(" {L}. ", "\n{L}\n").replace(": {L}", ":\n{L}").replace("? {L}", "?\n{L}").replace(" {L}, ", ":\n{L}\n")
+                .replace(". {L}", ".\n{L}").replace("! {L}", "!\n{L}").replace("-> {L}", "\n{L}"))
+        if wrap.startswith(("My {n} are\n", "The queue is\n", "Start with\n")):
             wrap = "{L}\n\n{C}."
-    if style in ("lines",) and wrap in ("{n}: {L}\n\n{C}",):
+    if style == "lines" and wrap == "{n}: {L}\n\n{C}":
         wrap = "{L}\n\n{C}."
 
     def instance(count):
@@ -330,7 +330,7 @@ def list_case(rng: random.Random, items: Items, task: str, n=None, style=None, k
     n = n or min(nmax, rng.choice((3, 3, 4, 4, 5, 5, 6, 6, 7, 8)))
     user, old, new, out = instance(n)
     messages = []
-    if shot if shot is not None else rng.random() < (.3 if style in ("json", "tight") else .06):
+    if rng.random() < (.3 if style in ("json", "tight") else .06):
         u, _, _, o = instance(rng.randint(3, max(3, min(6, n))))
         messages += [dict(role="user", content=u), dict(role="assistant", content=format_list(o, style))]
     messages.append(dict(role="user", content=user))

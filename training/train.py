@@ -2,9 +2,10 @@
 
 ``python training/train.py --model diffusion --minutes 8`` trains one model; the schedule follows the clock (warm-up, constant,
 linear decay to zero), so a run ends on time on any GPU and says how many steps it made.  ``--steps N`` fixes the number of
-steps instead: the AR twin takes the diffusion model's N and so sees the same tokens.
+steps instead: the AR twin takes the diffusion model's N and so sees the same documents.
 """
 import argparse
+import itertools
 import json
 import os
 import queue
@@ -90,49 +91,36 @@ def train(a):
     batches, log = to_device(stream, device), []
     a.out.mkdir(parents=True, exist_ok=True)
 
-    b, _ = next(batches)  # compile outside the clock; this batch is used again below
-    model.loss(b)[0].backward()
+    first = next(batches)  # compile outside the clock; the first step uses this batch again
+    batches = itertools.chain([first], batches)
+    model.loss(first[0])[0].backward()
     model.zero_grad(set_to_none=True)
     if gpu:
         torch.cuda.synchronize()
     print(f"compiled after {time.time() - t_start:.0f} s", flush=True)
-    t0, step, wait, mark, mix, next_watch, losses = time.time(), 0, 0.0, (time.time(), 0), {}, a.watch_seconds, []
-    stats = {}
+    t0, step, wait, mark, mix, next_watch = time.time(), 0, 0.0, (time.time(), 0), {}, a.watch_seconds
     limit = 1e9 if a.steps else a.minutes * 60
     if a.deadline:  # seconds of the whole process, start-up included
         limit = min(limit, a.deadline - (t0 - t_start))
-    pending = (b, stats)
     while True:
         elapsed = time.time() - t0
         progress = max(step / (a.steps - a.first_step) if a.steps else 0, elapsed / limit)
         if progress >= 1 or elapsed > limit:
             break
-        if pending is None:
-            w = time.time()
-            pending = next(batches)
-            wait += time.time() - w
-        b, stats = pending
-        pending = None
+        w = time.time()
+        b, stats = next(batches)
+        wait += time.time() - w
         for o in opts:
             for g in o.param_groups:
                 g["lr"] = g["peak"] * a.peak * shape(progress)
-        if a.profile and step == 40:
-            prof = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU])
-            prof.start()
-        loss, rows = model.loss(b)
+        loss, _ = model.loss(b)
         loss.backward()
         for o in opts:
             o.step()
         model.zero_grad(set_to_none=True)
         step += 1
-        if a.profile and step == 45:
-            torch.cuda.synchronize()
-            prof.stop()
-            print(prof.key_averages().table(sort_by="self_cuda_time_total", row_limit=22, max_name_column_width=60)[:9000], flush=True)
         for k, v in stats.items():
             mix[k] = mix.get(k, 0) + v
-        if step % 20 == 0:
-            losses.append(loss.detach())
         if step % 200 == 0 or (step in (1, 10, 50)) or not gpu:
             value = loss.item()
             now = time.time()
@@ -143,7 +131,7 @@ def train(a):
         if time.time() - t0 > next_watch:
             next_watch += a.watch_seconds
             w = time.time()
-            s = evaluate.score(model, tok, watch, threshold=.9, **({} if gpu else dict(budget=1024)))
+            s = evaluate.score(model, tok, watch, threshold=.9)
             log.append(dict(step=step, tokens=step * a.batch_tokens, seconds=round(time.time() - t0), loss=loss.item(),
                             scores={k: v["score"] for k, v in s.items()}))
             print(f"watch {step * a.batch_tokens / 1e6:.0f}M ({time.time() - w:.1f} s): " +
@@ -202,25 +190,23 @@ def main():
     ap.add_argument("--mlp", type=int, default=512)
     ap.add_argument("--heads", type=int, default=8)
     ap.add_argument("--no-compile", action="store_true")
-    ap.add_argument("--profile", action="store_true", help="print the kernels of steps 41 to 45")
     ap.add_argument("--watch-seconds", type=float, default=45)
     ap.add_argument("--watch-cases", type=int, default=40)
     ap.add_argument("--eval-cases", type=int, default=400)
     a = ap.parse_args()
     if not a.all:
         return train(a)
-    models = a.models or HERE.parent / "models"
-    common = [sys.executable, __file__, "--texts", str(a.texts), "--build", str(a.build), "--out", str(a.out),
-              "--batch-tokens", str(a.batch_tokens), "--seed", str(a.seed), "--workers", str(a.workers), "--layers", str(a.layers), "--width", str(a.width),
-              "--mlp", str(a.mlp), "--heads", str(a.heads), "--eval-cases", str(a.eval_cases), "--watch-seconds", str(a.watch_seconds)]
-    run = lambda *more: subprocess.run(common + [str(m) for m in more], check=True)
-    run("--model", "diffusion", "--minutes", a.minutes, "--eval-cases", 0)
-    n = json.loads((a.out / "diffusion.json").read_text())["steps"]
-    (a.out / "diffusion.json").rename(a.out / "diffusion-main.json")
-    first = (a.out / "diffusion.safetensors").rename(a.out / "diffusion-main.safetensors")
-    last = ("--steps", n + a.refine_steps, "--refine-from", n, "--models", models)
-    run("--model", "diffusion", "--init", first, "--first-step", n, "--peak", .5, *last)
-    run("--model", "ar", *last)
+    own = [x for x in sys.argv[1:] if x != "--all"]
+    models, n = a.models or HERE.parent / "models", None
+    for model in ("diffusion", "ar"):
+        run = lambda *more: subprocess.run([sys.executable, __file__, *own, "--model", model, *map(str, more)], check=True)
+        run(*(("--steps", n) if n else ()))  # the clock ends the diffusion model's main phase; the twin takes as many steps
+        main_log = json.loads((a.out / f"{model}.json").read_text())
+        n = n or main_log["steps"]
+        first = (a.out / f"{model}.safetensors").rename(a.out / f"{model}-main.safetensors")
+        run("--init", first, "--first-step", n, "--steps", n + a.refine_steps, "--refine-from", n, "--peak", .5, "--models", models)
+        logs = [main_log, json.loads((a.out / f"{model}.json").read_text())]
+        (models / f"tessera-{model}/training.json").write_text(json.dumps(logs, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":
