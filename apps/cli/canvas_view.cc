@@ -36,7 +36,11 @@ std::vector<Cell> CanvasView::Cells(const api::StepView& view) const {
     } else {
       cell.bytes = model_.TokenText(token);
       if (!info.has_tokenizer) cell.bytes = fmt::format("{} ", token);
-      if (i < prompt && view.confidence[i] == 0) cell.kind = Cell::Kind::kGiven;
+      if (i < prompt && view.confidence[i] == 0) {
+        cell.kind = Cell::Kind::kGiven;
+        if (info.has_tokenizer && model_.Decode({&token, 1}).empty())
+          cell.bytes.clear();  // special
+      }
     }
     cells.push_back(std::move(cell));
   }
@@ -69,7 +73,8 @@ void CanvasView::Step(const api::StepView& view) {
                 OneLine(PlainCanvas(cells), 1 << 20));
     Out().Flush();
   }
-  seconds_ += std::chrono::duration<double>(Clock::now() - begin).count();
+  seconds_ += last_seconds_;
+  last_seconds_ = std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
 void CanvasView::Finish(const api::GenerateResult& result) {

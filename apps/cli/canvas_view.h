@@ -24,7 +24,8 @@ class CanvasView {
   // Leaves the finished text on the screen.
   void Finish(const api::GenerateResult& result);
 
-  // Spent here, to be subtracted from the engine's time.
+  // Spent here while the engine's clock ran, to be subtracted from its time: every step but the
+  // last, whose time the engine takes before it calls.
   double seconds() const { return seconds_; }
   bool on_terminal() const { return cursor_ != nullptr; }
 
@@ -42,7 +43,7 @@ class CanvasView {
   int painted_lines_ = 0;
   TerminalSize size_;
   Clock::time_point painted_;
-  double seconds_ = 0;
+  double seconds_ = 0, last_seconds_ = 0;
 };
 
 }  // namespace tessera::cli

@@ -106,7 +106,7 @@ std::string ComparisonTable(std::span<const Contender> contenders, std::span<con
                                         {"tokens/forward"},
                                         {"ms/forward"},
                                         {"GB/s"},
-                                        {"forwards", Table::Align::kLeft}};
+                                        {"", Table::Align::kLeft}};
   const bool graded = std::any_of(tallies.begin(), tallies.end(),
                                   [](const Tally& tally) { return tally.graded > 0; });
   if (graded) columns.insert(columns.begin() + 2, {"right"});

@@ -31,7 +31,9 @@ std::string ForwardsByKind(int64_t full, int64_t window, int64_t finalise) {
   if (window > 0) kinds.push_back(fmt::format("{} window", window));
   if (finalise > 0) kinds.push_back(fmt::format("{} finalise", finalise));
   const int64_t total = full + window + finalise;
-  return total == 0 ? "0" : fmt::format("{} ({})", total, fmt::join(kinds, ", "));
+  if (total == 0) return "0 forwards";
+  return fmt::format("{} forward{} ({})", Thousands(total), total == 1 ? "" : "s",
+                     fmt::join(kinds, ", "));
 }
 
 std::string StatsLine(const Rates& rates, const api::GenerateMetrics& metrics) {
@@ -40,10 +42,15 @@ std::string StatsLine(const Rates& rates, const api::GenerateMetrics& metrics) {
     drafts = fmt::format(" · {} of {} drafted tokens accepted", metrics.accepted, metrics.drafted);
   }
   return fmt::format(
-      "{} tokens in {} s · {} tokens/s · forwards: {} · {} tokens/forward{} · {} GB/s of weights",
-      Thousands(rates.tokens), Short(rates.seconds), Short(rates.tokens_per_second),
+      "{} token{} in {} · {} tokens/s · {} · {} tokens/forward{} · {} GB/s weights",
+      Thousands(rates.tokens), rates.tokens == 1 ? "" : "s", Time(rates.seconds),
+      Short(rates.tokens_per_second),
       ForwardsByKind(metrics.full_forwards, metrics.window_forwards, metrics.finalise_forwards),
       Short(rates.tokens_per_forward), drafts, Short(rates.weights_gb_per_second));
+}
+
+std::string Time(double seconds) {
+  return seconds < 1 ? Short(1e3 * seconds) + " ms" : Short(seconds) + " s";
 }
 
 std::string Short(double value) {

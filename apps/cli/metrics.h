@@ -21,11 +21,13 @@ struct Rates {
 Rates RatesOf(const api::GenerateMetrics& metrics, const api::ModelInfo& info, int64_t filled,
               double drawing_seconds);
 
-// "9 (1 full, 8 window)"
+// "9 forwards (1 full, 8 window)"
 std::string ForwardsByKind(int64_t full, int64_t window, int64_t finalise);
 // One line: tokens, speed, forwards by kind, tokens per forward, GB/s.
 std::string StatsLine(const Rates& rates, const api::GenerateMetrics& metrics);
 
+// "43.1 ms", "2.50 s"
+std::string Time(double seconds);
 // At least three significant digits: 0.0123, 1.23, 123.
 std::string Short(double value);
 

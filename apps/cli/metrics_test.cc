@@ -26,19 +26,23 @@ TEST(Metrics, NothingRanIsNotADivisionByZero) {
   EXPECT_EQ(rates.tokens_per_second, 0);
   EXPECT_EQ(rates.tokens_per_forward, 0);
   EXPECT_EQ(StatsLine(rates, {}),
-            "0 tokens in 0 s · 0 tokens/s · forwards: 0 · 0 tokens/forward · 0 GB/s of weights");
+            "0 tokens in 0 ms · 0 tokens/s · 0 forwards · 0 tokens/forward · 0 GB/s weights");
 }
 
 TEST(Metrics, NamesOnlyTheKindsThatRan) {
-  EXPECT_EQ(ForwardsByKind(1, 8, 0), "9 (1 full, 8 window)");
-  EXPECT_EQ(ForwardsByKind(0, 8, 2), "10 (8 window, 2 finalise)");
+  EXPECT_EQ(ForwardsByKind(1, 8, 0), "9 forwards (1 full, 8 window)");
+  EXPECT_EQ(ForwardsByKind(0, 8, 2), "10 forwards (8 window, 2 finalise)");
 }
+
+TEST(Metrics, OneForwardIsNotPlural) { EXPECT_EQ(ForwardsByKind(1, 0, 0), "1 forward (1 full)"); }
 
 TEST(Metrics, ShortNumbers) {
   EXPECT_EQ(Short(1234.5), "1234");
   EXPECT_EQ(Short(12.34), "12.3");
   EXPECT_EQ(Short(1.234), "1.23");
   EXPECT_EQ(Short(0.01234), "0.0123");
+  EXPECT_EQ(Time(0.04312), "43.1 ms");
+  EXPECT_EQ(Time(2.5), "2.50 s");
 }
 
 }  // namespace

@@ -116,13 +116,18 @@ Result<std::unique_ptr<api::Model>> LoadModel(const ModelOptions& options, Model
         path);
   }
   Progress progress("loading " + fs::path(path).filename().string(), Progress::Unit::kBytes);
-  return api::Model::Load(
+  auto model = api::Model::Load(
       path, {.device = options.device,
              .isa = options.isa,
              .threads = options.threads,
              .dtype = options.dtype,
              .mask_id = options.mask_id,
              .progress = [&](int64_t done, int64_t all) { return progress.Update(done, all); }});
+  const Status& status = model.status();
+  if (!status.ok() && status.message().find("mask_token_id") != std::string::npos) {
+    return Status(status.code(), status.message() + " (option --mask-id)");
+  }
+  return model;
 }
 
 std::string ShortName(const api::ModelInfo& info) {

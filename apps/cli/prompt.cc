@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <span>
 
 #include "apps/cli/command.h"
 #include "apps/cli/model_options.h"
@@ -17,6 +18,29 @@ namespace {
 
 constexpr size_t kMaxInputBytes = 64 << 20;  // far above any context; not a memory bomb
 constexpr int kMaxHole = 4096;
+
+// Names of the tokens that begin and end a text, in the vocabularies of the known architectures.
+constexpr std::string_view kBegin[] = {"<|startoftext|>", "<|begin_of_text|>", "<|beginoftext|>",
+                                       "<s>", "<bos>"};
+constexpr std::string_view kEnd[] = {"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"};
+
+// Puts begin- and end-of-text around a canvas that has none. The first token of a chat is the
+// begin-of-text token of the models that have one.
+void AddFrame(const api::Model& model, std::vector<api::TokenId>* canvas) {
+  const api::ModelInfo& info = model.info();
+  if (!info.has_chat_template) return;
+  const auto chat = model.EncodeChat({{.role = "user", .content = "-"}});
+  if (!chat.ok() || chat->empty()) return;
+  const api::TokenId begin = chat->front();
+  const auto is = [&](api::TokenId id, std::span<const std::string_view> names) {
+    return std::find(names.begin(), names.end(), model.TokenText(id)) != names.end();
+  };
+  if (!is(begin, kBegin)) return;
+  if (canvas->front() != begin) canvas->insert(canvas->begin(), begin);
+  const auto end = std::find_if(info.stop_ids.begin(), info.stop_ids.end(),
+                                [&](api::TokenId id) { return is(id, kEnd); });
+  if (end != info.stop_ids.end() && !is(canvas->back(), kEnd)) canvas->push_back(*end);
+}
 
 }  // namespace
 
@@ -110,13 +134,15 @@ Result<HoleText> ParseHoles(std::string_view text) {
   return result;
 }
 
-Result<std::vector<api::TokenId>> EncodeHoles(const api::Model& model, std::string_view text) {
-  if (model.info().mask_id < 0) {
+Result<std::vector<api::TokenId>> EncodeHoles(const api::Model& model, std::string_view text,
+                                              Frame frame) {
+  const api::ModelInfo& info = model.info();
+  if (info.mask_id < 0) {
     return UsageError(
         "--infill: {} has no mask token; accepted: a diffusion model (or --mask-id for a "
         "checkpoint "
         "that does not name its mask token)",
-        ShortName(model.info()));
+        ShortName(info));
   }
   TESSERA_ASSIGN_OR_RETURN(const HoleText parsed, ParseHoles(text));
   // What the tokenizer puts before every text belongs before the first piece only.
@@ -133,9 +159,10 @@ Result<std::vector<api::TokenId>> EncodeHoles(const api::Model& model, std::stri
                     ids.end());
     }
     if (i < parsed.holes.size()) {
-      canvas.insert(canvas.end(), static_cast<size_t>(parsed.holes[i]), model.info().mask_id);
+      canvas.insert(canvas.end(), static_cast<size_t>(parsed.holes[i]), info.mask_id);
     }
   }
+  if (frame == Frame::kFramed && added.empty()) AddFrame(model, &canvas);
   return canvas;
 }
 

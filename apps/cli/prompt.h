@@ -27,7 +27,10 @@ struct HoleText {
 // with their space.
 Result<HoleText> ParseHoles(std::string_view text);
 
-// The canvas of an infilling prompt, mask tokens in its holes.
-Result<std::vector<api::TokenId>> EncodeHoles(const api::Model& model, std::string_view text);
+// The canvas of an infilling prompt, mask tokens in its holes. kFramed: between the tokens that
+// begin and end a text, as models were trained, where the model has them.
+enum class Frame { kFramed, kAsItIs };
+Result<std::vector<api::TokenId>> EncodeHoles(const api::Model& model, std::string_view text,
+                                              Frame frame);
 
 }  // namespace tessera::cli

@@ -44,8 +44,9 @@ Result<bool> ParseRun(const Args& args, RunOptions* options) {
   AddGenerateOptions(parser, &options->generate);
   parser.Group("Prompt");
   parser.Text("--system", &options->system, "TEXT", "system message before the prompt");
-  const Option raw =
-      parser.Flag("--raw", &options->raw, "continue the prompt itself, without the chat template");
+  const Option raw = parser.Flag("--raw", &options->raw,
+                                 "continue the prompt itself, without the chat template; "
+                                 "with --infill: without begin- and end-of-text around it");
   const Option infill =
       parser.Flag("--infill", &options->infill,
                   "the prompt is the whole text; [[N]] is a hole of N tokens to fill in");
@@ -74,7 +75,9 @@ Result<std::vector<api::TokenId>> EncodePrompt(const api::Model& model, const Ru
     return UsageError("{} has no tokenizer; pass the prompt as token ids: --ids 1,2,3",
                       ShortName(info));
   }
-  if (options.infill) return EncodeHoles(model, text);
+  if (options.infill) {
+    return EncodeHoles(model, text, options.raw ? Frame::kAsItIs : Frame::kFramed);
+  }
   if (options.raw || !info.has_chat_template) {
     if (!options.system.empty()) {
       return UsageError("--system: {} is used without a chat template; accepted: a prompt alone",

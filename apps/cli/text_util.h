@@ -47,6 +47,7 @@ std::string Bytes(int64_t value);
 template <typename Names>
 std::optional<std::string> Nearest(std::string_view text, const Names& names);
 
+// Insertions, deletions, substitutions and swaps of neighbours.
 int EditDistance(std::string_view a, std::string_view b);
 
 template <typename Names>

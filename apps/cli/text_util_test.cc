@@ -49,6 +49,7 @@ TEST(TextUtil, Numbers) {
 TEST(TextUtil, NearestNameOrNone) {
   const std::vector<std::string> names = {"run", "chat", "strategies"};
   EXPECT_EQ(Nearest("chta", names), "chat");
+  EXPECT_EQ(Nearest("rnu", names), "run");
   EXPECT_EQ(Nearest("strategys", names), "strategies");
   EXPECT_EQ(Nearest("quantize", names), std::nullopt);
 }

@@ -75,6 +75,10 @@ bool Expects(const CliCase& c, std::string_view kind) {
 
 }  // namespace
 
+std::ostream& operator<<(std::ostream& out, const CliCase& c) {
+  return out << c.file << ":" << c.line;
+}
+
 std::vector<CliCase> ParseCaseFile(std::string_view text, const std::string& file) {
   std::vector<CliCase> cases;
   std::set<std::string> names;

@@ -2,7 +2,7 @@
 // know, so that no expectation is silently dropped.
 #pragma once
 
-#include <optional>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -24,6 +24,9 @@ struct CliCase {
   std::vector<Expectation> expectations;
   std::string unreadable;  // why the file is no case file; then nothing else is set
 };
+
+// For GoogleTest's messages.
+std::ostream& operator<<(std::ostream& out, const CliCase& c);
 
 // Throws std::runtime_error naming file and line.
 std::vector<CliCase> ParseCaseFile(std::string_view text, const std::string& file);
