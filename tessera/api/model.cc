@@ -138,15 +138,22 @@ class ModelImpl : public Model {
         traits_(loaded_.model->traits()),
         engine_(*loaded_.model, *loaded_.device, {}) {}
 
-  Status LoadText(const std::string& path) {
-    // A llama2.c file has its tokenizer beside it; a folder without one still decodes ids.
-    Result<std::unique_ptr<text::Tokenizer>> tokenizer = text::LoadTokenizer(loaded_.folder);
+  // `tokenizer_path` may be empty: the model's own folder, which need not have a tokenizer.
+  Status LoadText(const std::string& path, const std::string& tokenizer_path) {
+    const bool own = tokenizer_path.empty();
+    Result<std::unique_ptr<text::Tokenizer>> tokenizer =
+        text::LoadTokenizer(own ? loaded_.folder : tokenizer_path);
     if (tokenizer.ok()) {
       tokenizer_ = std::move(*tokenizer);
-    } else if (tokenizer.status().code() != StatusCode::kNotFound) {
+    } else if (!own || tokenizer.status().code() != StatusCode::kNotFound) {
       return tokenizer.status();
     } else {
       no_tokenizer_ = tokenizer.status();
+    }
+    if (tokenizer_ != nullptr && tokenizer_->vocab_size() > traits_.vocab_size) {
+      return InvalidArgument("{}: the tokenizer has {} tokens, the model {}; name the right one",
+                             own ? loaded_.folder : tokenizer_path, tokenizer_->vocab_size(),
+                             traits_.vocab_size);
     }
     if (tokenizer_ != nullptr) AddTextStops();
     Result<text::ChatTemplate> chat = text::LoadChatTemplate(loaded_.folder);
@@ -458,7 +465,7 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const LoadOp
   info.dtype = FormatName(loaded.model->format());
   info.weight_bytes = loaded.model->weight_bytes();
   auto model = std::make_unique<ModelImpl>(std::move(loaded), std::move(info));
-  TESSERA_RETURN_IF_ERROR(model->LoadText(path));
+  TESSERA_RETURN_IF_ERROR(model->LoadText(path, options.tokenizer));
   model->set_load_seconds(SecondsSince(begin));
   return std::unique_ptr<Model>(std::move(model));
 }

@@ -25,6 +25,7 @@ struct LoadOptions {
   int threads = 0;             // cpu: 0 = all available cores
   std::string dtype = "auto";  // auto | f32 | bf16: format of the weight matrices
   TokenId mask_id = -1;        // for checkpoints whose config does not name the mask token
+  std::string tokenizer;       // file or folder; "" = the model's own folder
   // (bytes read, bytes in all); return false to cancel.
   std::function<bool(int64_t, int64_t)> progress;
 };
