@@ -77,7 +77,9 @@ class Follower {
  public:
   Follower(const GenerateRequest& request, const text::Tokenizer* tokenizer,
            std::span<const TokenId> prompt)
-      : request_(request), prompt_length_(static_cast<int32_t>(prompt.size())), sent_(prompt_length_) {
+      : request_(request),
+        prompt_length_(static_cast<int32_t>(prompt.size())),
+        sent_(prompt_length_) {
     if (tokenizer == nullptr) return;
     decoder_.emplace(*tokenizer, /*skip_special=*/true);
     (void)decoder_->Push(prompt);
@@ -240,7 +242,8 @@ class ModelImpl : public Model {
   Result<std::vector<TokenId>> EncodePrompt(const GenerateRequest& request) const {
     const int given = !request.messages.empty() + !request.text.empty() + !request.ids.empty();
     if (given != 1) {
-      return InvalidArgument("a request needs exactly one of messages, text and ids; got {}", given);
+      return InvalidArgument("a request needs exactly one of messages, text and ids; got {}",
+                             given);
     }
     if (!request.ids.empty()) return request.ids;
     if (!request.messages.empty()) return EncodeChat(request.messages);
@@ -339,8 +342,7 @@ Result<GenerateResult> ModelImpl::ToResult(engine::Completion completion, Follow
   return result;
 }
 
-models::ForwardInput ModelImpl::InputOf(const PlainForward& forward,
-                                        std::span<const int32_t> pages,
+models::ForwardInput ModelImpl::InputOf(const PlainForward& forward, std::span<const int32_t> pages,
                                         std::vector<ops::AttentionGroup>* groups,
                                         std::span<const int32_t> out_rows) const {
   ops::MaskSpec mask{.rule = ops::MaskRule::kFull, .block = 0, .slots = forward.keys, .bits = {}};

@@ -55,7 +55,7 @@ struct Message {
 
 struct SamplingOptions {
   float temperature = 0;
-  int32_t top_k = 0;            // 0: off
+  int32_t top_k = 0;  // 0: off
   float top_p = 1;
   float min_p = 0;
   float repetition_penalty = 1;
@@ -75,8 +75,8 @@ struct StepView {
   std::string_view kind;  // full | window | finalise
   int32_t rows = 0;       // evaluated in this step
   std::span<const Placed> placed;
-  std::span<const TokenId> canvas;      // prompt included; the mask token where undecided
-  std::span<const float> confidence;    // per position; 0 where undecided or given
+  std::span<const TokenId> canvas;    // prompt included; the mask token where undecided
+  std::span<const float> confidence;  // per position; 0 where undecided or given
   int32_t prompt_length = 0;
 };
 
@@ -85,11 +85,11 @@ struct GenerateRequest {
   std::vector<Message> messages;  // through the model's chat template
   std::string text;               // as it is; the model's special tokens are recognised
   std::vector<TokenId> ids;
-  std::string strategy;           // "" = the model's default; see ListStrategyMembers()
+  std::string strategy;  // "" = the model's default; see ListStrategyMembers()
   SamplingOptions sampling;
   int32_t max_new_tokens = 128;
-  bool ignore_stop = false;  // do not end at end-of-text tokens
-  bool whole_canvas = false; // decide every position even when the text has ended
+  bool ignore_stop = false;   // do not end at end-of-text tokens
+  bool whole_canvas = false;  // decide every position even when the text has ended
   // New final text, never a part of a UTF-8 character; empty chunks are not delivered.
   std::function<void(std::string_view)> on_text;
   std::function<bool(const StepView&)> on_step;  // return false to cancel
@@ -99,14 +99,15 @@ struct GenerateMetrics {
   int64_t prompt_tokens = 0;
   int64_t output_tokens = 0;  // to the first end-of-text, it included
   int64_t full_forwards = 0, window_forwards = 0, finalise_forwards = 0;
-  int64_t rows = 0;           // evaluated in all forwards
+  int64_t rows = 0;  // evaluated in all forwards
   int64_t drafted = 0, accepted = 0;
-  double seconds = 0;         // first plan to last commit, loading and tokenising excluded
+  double seconds = 0;  // first plan to last commit, loading and tokenising excluded
   double first_forward_seconds = 0;
 
   int64_t forwards() const { return full_forwards + window_forwards + finalise_forwards; }
   double tokens_per_forward() const {
-    return forwards() == 0 ? 0 : static_cast<double>(output_tokens) / static_cast<double>(forwards());
+    return forwards() == 0 ? 0
+                           : static_cast<double>(output_tokens) / static_cast<double>(forwards());
   }
   double tokens_per_second() const {
     return seconds <= 0 ? 0 : static_cast<double>(output_tokens) / seconds;
@@ -114,9 +115,9 @@ struct GenerateMetrics {
 };
 
 struct GenerateResult {
-  std::string text;             // of the output, special tokens left out
-  std::string canvas_text;      // prompt and output, for infilling
-  std::vector<TokenId> output;  // end-of-text excluded
+  std::string text;               // of the output, special tokens left out
+  std::string canvas_text;        // prompt and output, for infilling
+  std::vector<TokenId> output;    // end-of-text excluded
   std::vector<float> confidence;  // [output]
   std::vector<TokenId> canvas;    // prompt included; the mask token where undecided
   std::string finish_reason;      // stop | length | cancelled

@@ -117,9 +117,9 @@ Status Synthesize(const SynthOptions& options) {
     return InvalidArgument("shard bytes: got {}, accepted: 1 or more", options.max_shard_bytes);
   }
   const fs::path like = options.config_path;
-  TESSERA_ASSIGN_OR_RETURN(nlohmann::json json,
-                           fs::is_directory(like) ? ReadConfig(like.string())
-                                                  : ReadJsonFile(like.string()));
+  TESSERA_ASSIGN_OR_RETURN(nlohmann::json json, fs::is_directory(like)
+                                                    ? ReadConfig(like.string())
+                                                    : ReadJsonFile(like.string()));
   TESSERA_ASSIGN_OR_RETURN(const JsonObject config, JsonObject::Of(json, like.string()));
   TESSERA_ASSIGN_OR_RETURN(const models::Architecture* architecture,
                            models::FindArchitecture(config));
@@ -134,12 +134,11 @@ Status Synthesize(const SynthOptions& options) {
     return NotFound("{}: cannot create the folder: {}", output.string(), error.message());
   }
   FolderGuard guard(output);
-  TESSERA_RETURN_IF_ERROR(models::WriteSyntheticWeights(
-      decoder, output.string(),
-      {.seed = options.seed,
-       .dtype = dtype,
-       .max_shard_bytes = options.max_shard_bytes,
-       .progress = options.progress}));
+  TESSERA_RETURN_IF_ERROR(models::WriteSyntheticWeights(decoder, output.string(),
+                                                        {.seed = options.seed,
+                                                         .dtype = dtype,
+                                                         .max_shard_bytes = options.max_shard_bytes,
+                                                         .progress = options.progress}));
   json["torch_dtype"] = TorchName(dtype);
   TESSERA_RETURN_IF_ERROR(WriteConfig(output / "config.json", json));
   guard.Keep();

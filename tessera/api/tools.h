@@ -50,7 +50,7 @@ struct SynthOptions {
   std::string config_path;  // a config.json, or a folder that holds one
   std::string output;       // folder to create; must not exist yet
   uint64_t seed = 0;
-  std::string dtype = "bf16";             // bf16 | f32 | f16
+  std::string dtype = "bf16";  // bf16 | f32 | f16
   int64_t max_shard_bytes = 5'000'000'000;
   std::function<bool(int64_t, int64_t)> progress;  // (bytes, all bytes); false cancels
 };
@@ -62,10 +62,10 @@ struct MachineReport {
   int cores = 0;
   std::vector<std::string> isas;  // usable levels, weakest first
   int64_t memory_bytes = 0, available_bytes = 0;
-  double read_gb_per_second_one = 0;  // one core
-  double read_gb_per_second_all = 0;  // all cores
+  double read_gb_per_second_one = 0;                   // one core
+  double read_gb_per_second_all = 0;                   // all cores
   std::vector<std::pair<std::string, double>> gflops;  // per isa and dtype, all cores
-  std::vector<std::string> devices;   // accelerators and why there are none
+  std::vector<std::string> devices;                    // accelerators and why there are none
 };
 MachineReport ExamineMachine();
 

@@ -9,8 +9,8 @@
 namespace tessera::backend {
 
 struct Machine {
-  std::string cpu;  // model name
-  int cores = 0;    // available to this process
+  std::string cpu;                // model name
+  int cores = 0;                  // available to this process
   std::vector<std::string> isas;  // usable levels, weakest first
   int64_t memory_bytes = 0, available_bytes = 0;
   double read_bandwidth_one = 0;  // bytes/s, one core, far past the last-level cache

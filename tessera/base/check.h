@@ -4,11 +4,11 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define TESSERA_CHECK(condition)                                                             \
-  do {                                                                                       \
-    if (!(condition)) [[unlikely]] {                                                         \
-      std::fprintf(stderr, "tessera: internal error: %s at %s:%d\n", #condition, __FILE__,   \
-                   __LINE__);                                                                \
-      std::abort();                                                                          \
-    }                                                                                        \
+#define TESSERA_CHECK(condition)                                                           \
+  do {                                                                                     \
+    if (!(condition)) [[unlikely]] {                                                       \
+      std::fprintf(stderr, "tessera: internal error: %s at %s:%d\n", #condition, __FILE__, \
+                   __LINE__);                                                              \
+      std::abort();                                                                        \
+    }                                                                                      \
   } while (false)

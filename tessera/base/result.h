@@ -50,7 +50,7 @@ inline Status OkStatus() { return Status(); }
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit by design
+  Result(T value) : value_(std::move(value)) {}         // NOLINT: implicit by design
   Result(Status status) : status_(std::move(status)) {  // NOLINT: implicit by design
     TESSERA_CHECK(!status_.ok());
   }
@@ -86,8 +86,8 @@ class [[nodiscard]] Result {
 #define TESSERA_CONCAT_INNER(a, b) a##b
 #define TESSERA_CONCAT(a, b) TESSERA_CONCAT_INNER(a, b)
 
-#define TESSERA_RETURN_IF_ERROR(expr)                    \
-  do {                                                   \
+#define TESSERA_RETURN_IF_ERROR(expr)                                      \
+  do {                                                                     \
     if (::tessera::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)
 

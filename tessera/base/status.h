@@ -9,11 +9,10 @@
 
 namespace tessera {
 
-#define TESSERA_DEFINE_ERROR(Name, code_value)                          \
-  template <typename... Args>                                           \
-  Status Name(fmt::format_string<Args...> format, Args&&... args) {     \
-    return Status(StatusCode::code_value,                               \
-                  fmt::format(format, std::forward<Args>(args)...));    \
+#define TESSERA_DEFINE_ERROR(Name, code_value)                                               \
+  template <typename... Args>                                                                \
+  Status Name(fmt::format_string<Args...> format, Args&&... args) {                          \
+    return Status(StatusCode::code_value, fmt::format(format, std::forward<Args>(args)...)); \
   }
 TESSERA_DEFINE_ERROR(InvalidArgument, kInvalidArgument)
 TESSERA_DEFINE_ERROR(NotFound, kNotFound)

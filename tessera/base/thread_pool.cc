@@ -18,9 +18,9 @@ constexpr int32_t kOpen = 1;    // workers may still join
 constexpr int32_t kMember = 2;  // added per worker inside
 
 // How long an idle worker, and a caller waiting for the last worker, spins before it sleeps. On a
-// 2-core Zen4 VM a spinning worker joins a loop 0.3 us after it opens and a sleeping one 14 to 24 us
-// after: spinning for about twice the price of waking bridges the gaps between the operations of a
-// forward and wastes at most that much when there is no next loop.
+// 2-core Zen4 VM a spinning worker joins a loop 0.3 us after it opens and a sleeping one 14 to 24
+// us after: spinning for about twice the price of waking bridges the gaps between the operations of
+// a forward and wastes at most that much when there is no next loop.
 constexpr std::chrono::microseconds kSpin{50};
 
 // The loop body that the current thread is inside of, if any: calls nested in it run inline.

@@ -72,9 +72,8 @@ Result<StepOutcome> CausalStrategy::Commit(const SequenceView& view, const StepP
   outcome.drafted = drafted_;
   for (size_t i = 0; i < stats.size(); ++i) {
     const TokenId chosen = stats[i].sampled;
-    outcome.commits.push_back({.position = plan.out[i].position,
-                               .token = chosen,
-                               .confidence = stats[i].p_sampled});
+    outcome.commits.push_back(
+        {.position = plan.out[i].position, .token = chosen, .confidence = stats[i].p_sampled});
     const size_t draft_row = static_cast<size_t>(plan.out[i].row) + 1;
     if (draft_row >= plan.tokens.size() || plan.tokens[draft_row] != chosen) break;
     ++outcome.accepted;

@@ -28,7 +28,7 @@ class CausalStrategy : public Strategy {
   ModelTraits traits_;
   ops::SamplingSpec sampling_;
   std::unique_ptr<Drafter> drafter_;
-  int32_t stored_ = 0;  // slots [0, stored_) hold K/V of committed tokens
+  int32_t stored_ = 0;   // slots [0, stored_) hold K/V of committed tokens
   int32_t drafted_ = 0;  // trailing rows of the current plan that are drafts
 };
 

@@ -90,7 +90,8 @@ Status Options::Set(const std::vector<OptionSpec>& specs, std::string_view name,
   OptionValue value = spec->default_value;
   if (int64_t* number = std::get_if<int64_t>(&value)) {
     if (!ParseNumber(text, number) || static_cast<double>(*number) < spec->min ||
-        static_cast<double>(*number) > spec->max) return refuse();
+        static_cast<double>(*number) > spec->max)
+      return refuse();
   } else if (double* real = std::get_if<double>(&value)) {
     if (!ParseNumber(text, real) || !(*real >= spec->min && *real <= spec->max)) return refuse();
   } else if (bool* flag = std::get_if<bool>(&value)) {

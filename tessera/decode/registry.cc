@@ -90,9 +90,10 @@ Status ApplyOptions(const std::vector<Item>& items, const std::vector<Member*>& 
     for (const Member* member : members) {
       for (const OptionSpec& spec : *member->specs) accepted.push_back(spec.name);
     }
-    return InvalidArgument("strategy: unknown item '{}'; options of this combination: {}; commit "
-                           "rules: {}; see `tessera strategies`",
-                           item.name, fmt::join(accepted, ", "), Names(CommitRules()));
+    return InvalidArgument(
+        "strategy: unknown item '{}'; options of this combination: {}; commit "
+        "rules: {}; see `tessera strategies`",
+        item.name, fmt::join(accepted, ", "), Names(CommitRules()));
   }
   return OkStatus();
 }
@@ -178,7 +179,8 @@ Result<std::unique_ptr<Strategy>> MakeDiffusion(std::vector<Item> items, const M
   if (rule == nullptr) rule = FindEntry(CommitRules(), "threshold");
   if (cache == nullptr) cache = FindEntry(CachePolicies(), block_causal ? "exact" : "none");
   if (canvas == nullptr) {
-    canvas = FindEntry(CanvasPolicies(), rule->name == "dream" && !block_causal ? "whole" : "blocks");
+    canvas =
+        FindEntry(CanvasPolicies(), rule->name == "dream" && !block_causal ? "whole" : "blocks");
   }
 
   Member rule_member(rule->name, rule->options);
@@ -199,14 +201,13 @@ Result<std::unique_ptr<Strategy>> MakeDiffusion(std::vector<Item> items, const M
   sampling.stats_of_filtered = FiltersConfidence(shared.options, traits);
   if (traits.shifted_logits) sampling.filter_order = ops::FilterOrder::kTopPTopK;
   const std::string& eos = shared.options.String("eos");
-  const DiffusionConfig config{
-      .guidance = static_cast<float>(shared.options.Float("guidance")),
-      .end_of_text = eos == "last"    ? EndOfText::kLast
-                     : eos == "never" ? EndOfText::kNever
-                                      : EndOfText::kFree};
+  const DiffusionConfig config{.guidance = static_cast<float>(shared.options.Float("guidance")),
+                               .end_of_text = eos == "last"    ? EndOfText::kLast
+                                              : eos == "never" ? EndOfText::kNever
+                                                               : EndOfText::kFree};
   return std::unique_ptr<Strategy>(std::make_unique<DiffusionStrategy>(
-      traits, config, std::move(sampling), rule->make(rule_member.options),
-      std::move(cache_policy), std::move(canvas_policy)));
+      traits, config, std::move(sampling), rule->make(rule_member.options), std::move(cache_policy),
+      std::move(canvas_policy)));
 }
 
 }  // namespace

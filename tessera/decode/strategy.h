@@ -33,8 +33,8 @@ inline constexpr int kNumForwardKinds = 3;
 
 // What a strategy may see of its sequence.
 struct SequenceView {
-  std::span<const TokenId> tokens;      // canvas; the mask token where undecided
-  const std::vector<bool>* committed;   // [canvas]; independent of token ids
+  std::span<const TokenId> tokens;     // canvas; the mask token where undecided
+  const std::vector<bool>* committed;  // [canvas]; independent of token ids
   int32_t prompt_length = 0;
   int32_t output_end = 0;  // positions >= output_end are never output (0: canvas still growing)
   int32_t step = 0;        // forwards done for this sequence
@@ -60,25 +60,25 @@ struct PlanGroup {
 
 // One prediction Commit wants.
 struct OutRow {
-  int32_t row = 0;           // plan row whose logits are read
-  int32_t position = 0;      // canvas position they predict; keys the noise
-  int32_t guidance_row = -1; // plan row of the unconditional twin
-  int32_t history = 0;       // StepPlan::history[0, history) feeds the repetition penalty
+  int32_t row = 0;            // plan row whose logits are read
+  int32_t position = 0;       // canvas position they predict; keys the noise
+  int32_t guidance_row = -1;  // plan row of the unconditional twin
+  int32_t history = 0;        // StepPlan::history[0, history) feeds the repetition penalty
 };
 
 // What one sequence wants evaluated in one forward.
 struct StepPlan {
   ForwardKind kind = ForwardKind::kFull;
-  std::vector<TokenId> tokens;     // [rows]; may hold the mask token
-  std::vector<int32_t> positions;  // [rows]; true positions, may repeat
-  std::vector<int32_t> slots;      // [rows]; where K and V are written, all different
-  std::vector<PlanGroup> groups;   // cover the rows in order
-  std::vector<OutRow> out;         // rows Commit reads; no other row reaches the head
+  std::vector<TokenId> tokens;                  // [rows]; may hold the mask token
+  std::vector<int32_t> positions;               // [rows]; true positions, may repeat
+  std::vector<int32_t> slots;                   // [rows]; where K and V are written, all different
+  std::vector<PlanGroup> groups;                // cover the rows in order
+  std::vector<OutRow> out;                      // rows Commit reads; no other row reaches the head
   const ops::SamplingSpec* sampling = nullptr;  // owned by the strategy
   float guidance_scale = 0;
-  int32_t noise_step = 0;          // part of the noise key; 0 when drafting must not change text
+  int32_t noise_step = 0;  // part of the noise key; 0 when drafting must not change text
   std::vector<TokenId> history;
-  std::vector<TokenId> probe;      // ids whose probability every out row returns
+  std::vector<TokenId> probe;  // ids whose probability every out row returns
 
   int32_t rows() const { return static_cast<int32_t>(tokens.size()); }
 };

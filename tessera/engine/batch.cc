@@ -30,13 +30,12 @@ void Batch::Add(const Sequence& sequence) {
   positions_.insert(positions_.end(), plan.positions.begin(), plan.positions.end());
   slots_.insert(slots_.end(), plan.slots.begin(), plan.slots.end());
   for (const decode::PlanGroup& group : plan.groups) {
-    groups_.push_back({.row_begin = first + group.row_begin,
-                       .row_end = first + group.row_end,
-                       .pages = sequence.pages(),
-                       .mask = {.rule = group.rule,
-                                .block = group.block,
-                                .slots = group.keys,
-                                .bits = group.bits}});
+    groups_.push_back(
+        {.row_begin = first + group.row_begin,
+         .row_end = first + group.row_end,
+         .pages = sequence.pages(),
+         .mask = {
+             .rule = group.rule, .block = group.block, .slots = group.keys, .bits = group.bits}});
   }
   stats_begin_.push_back(requests_.size());
   for (const decode::OutRow& out : plan.out) {

@@ -20,9 +20,9 @@
 namespace tessera::engine {
 
 struct EngineOptions {
-  int32_t max_sequences = 32;   // decoded at once; the rest wait
-  int32_t prefill_rows = 512;   // causal prompts are evaluated in chunks of this many rows
-  int32_t kv_slots = 0;         // K/V rows of all sequences; 0: as the waiting requests need
+  int32_t max_sequences = 32;  // decoded at once; the rest wait
+  int32_t prefill_rows = 512;  // causal prompts are evaluated in chunks of this many rows
+  int32_t kv_slots = 0;        // K/V rows of all sequences; 0: as the waiting requests need
 };
 
 class Engine {

@@ -39,10 +39,10 @@ struct StepEvent {
   decode::ForwardKind kind = decode::ForwardKind::kFull;
   int32_t rows = 0;
   std::span<const decode::Placement> commits;
-  std::span<const TokenId> canvas;          // mask token where undecided
+  std::span<const TokenId> canvas;  // mask token where undecided
   const std::vector<bool>* committed = nullptr;
-  std::span<const float> confidence;        // per canvas position; 0 where undecided
-  int32_t final_end = 0;  // output [prompt, final_end) cannot change any more
+  std::span<const float> confidence;  // per canvas position; 0 where undecided
+  int32_t final_end = 0;              // output [prompt, final_end) cannot change any more
 };
 
 enum class FinishReason { kStop, kLength, kCancelled, kError };
@@ -54,7 +54,7 @@ struct Request {
   uint64_t seed = 0;
   std::unique_ptr<decode::Strategy> strategy;
   std::vector<TokenId> stop_ids;  // end-of-text
-  bool stop_early = true;  // false: decide the whole canvas, as published loops do
+  bool stop_early = true;         // false: decide the whole canvas, as published loops do
   // Called after every step; returning false cancels the request.
   std::function<bool(const StepEvent&)> on_step;
 };
@@ -62,9 +62,9 @@ struct Request {
 struct Completion {
   Status status;  // of a request that ended in kError
   FinishReason reason = FinishReason::kError;
-  std::vector<TokenId> canvas;   // prompt included; undecided positions hold the mask token
-  std::vector<TokenId> output;   // up to, not including, the end-of-text token
-  std::vector<float> confidence; // [output]: probability at the step that placed each token
+  std::vector<TokenId> canvas;    // prompt included; undecided positions hold the mask token
+  std::vector<TokenId> output;    // up to, not including, the end-of-text token
+  std::vector<float> confidence;  // [output]: probability at the step that placed each token
   Metrics metrics;
 };
 

@@ -30,7 +30,8 @@ Result<std::unique_ptr<Sequence>> Sequence::Create(int64_t id, Request request,
   const int64_t needed = static_cast<int64_t>(wanted.prompt.size()) + wanted.max_new_tokens;
   if (needed > traits.max_positions) {
     return InvalidArgument(
-        "{} prompt tokens and {} new tokens do not fit the model's context of {}; accepted: at most "
+        "{} prompt tokens and {} new tokens do not fit the model's context of {}; accepted: at "
+        "most "
         "{} new tokens",
         wanted.prompt.size(), wanted.max_new_tokens, traits.max_positions,
         std::max<int64_t>(0, traits.max_positions - static_cast<int64_t>(wanted.prompt.size())));
@@ -40,7 +41,8 @@ Result<std::unique_ptr<Sequence>> Sequence::Create(int64_t id, Request request,
       wanted.strategy->BeginCanvas(sequence->prompt_length_, wanted.max_new_tokens));
   if (length > traits.max_positions) {
     return InvalidArgument(
-        "the canvas of {} positions (whole blocks) exceeds the model's context of {}; ask for fewer "
+        "the canvas of {} positions (whole blocks) exceeds the model's context of {}; ask for "
+        "fewer "
         "new tokens",
         length, traits.max_positions);
   }
@@ -48,9 +50,9 @@ Result<std::unique_ptr<Sequence>> Sequence::Create(int64_t id, Request request,
   sequence->canvas_ = wanted.prompt;
   sequence->canvas_.resize(static_cast<size_t>(length), traits.mask_id);
   for (int32_t position = 0; position < length; ++position) {
-    const bool given = position < sequence->prompt_length_ &&
-                       (traits.mask_id < 0 ||
-                        sequence->canvas_[static_cast<size_t>(position)] != traits.mask_id);
+    const bool given =
+        position < sequence->prompt_length_ &&
+        (traits.mask_id < 0 || sequence->canvas_[static_cast<size_t>(position)] != traits.mask_id);
     sequence->committed_.push_back(given);
     sequence->undecided_ += !given;
   }
@@ -125,8 +127,7 @@ Status Sequence::PlanStep(const decode::StepBudget& budget) {
 
 Status Sequence::CheckStats(std::span<const ops::RowStats> stats) const {
   for (size_t i = 0; i < stats.size(); ++i) {
-    if (std::isfinite(stats[i].lse) && std::isfinite(stats[i].p_sampled) &&
-        stats[i].sampled >= 0) {
+    if (std::isfinite(stats[i].lse) && std::isfinite(stats[i].p_sampled) && stats[i].sampled >= 0) {
       continue;
     }
     return Internal(
@@ -201,16 +202,15 @@ Status Sequence::ApplyStep(std::span<const ops::RowStats> stats, double seconds)
   }
   const int32_t step = step_++;
   if (request_.on_step) {
-    const bool go_on = request_.on_step({.step = step,
-                                         .kind = plan_.kind,
-                                         .rows = plan_.rows(),
-                                         .commits = outcome_.commits,
-                                         .canvas = canvas_,
-                                         .committed = &committed_,
-                                         .confidence = confidence_,
-                                         .final_end = stop_at_ >= 0
-                                                          ? stop_at_
-                                                          : std::min(final_end_, output_end_)});
+    const bool go_on = request_.on_step(
+        {.step = step,
+         .kind = plan_.kind,
+         .rows = plan_.rows(),
+         .commits = outcome_.commits,
+         .canvas = canvas_,
+         .committed = &committed_,
+         .confidence = confidence_,
+         .final_end = stop_at_ >= 0 ? stop_at_ : std::min(final_end_, output_end_)});
     if (!go_on) {
       Finish(FinishReason::kCancelled);
       return OkStatus();

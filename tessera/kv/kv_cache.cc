@@ -19,9 +19,7 @@ ops::KvLayer KvCache::layer(int32_t index) const {
   return {.format = format_, .k = base, .v = base + plane};
 }
 
-int64_t KvCache::bytes_per_slot() const {
-  return 2 * num_layers_ * page_bytes_ / ops::kPageRows;
-}
+int64_t KvCache::bytes_per_slot() const { return 2 * num_layers_ * page_bytes_ / ops::kPageRows; }
 
 Status PageTable::Reserve(int32_t num_slots) {
   const size_t wanted = static_cast<size_t>((num_slots + ops::kPageRows - 1) / ops::kPageRows);

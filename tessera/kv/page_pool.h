@@ -14,9 +14,9 @@ class PagePool {
  public:
   explicit PagePool(int32_t capacity);
 
-  Result<int32_t> Allocate();        // kResourceExhausted when no page is free
-  void AddReference(int32_t page);   // shared by a fork
-  void Release(int32_t page);        // frees the page with its last reference
+  Result<int32_t> Allocate();       // kResourceExhausted when no page is free
+  void AddReference(int32_t page);  // shared by a fork
+  void Release(int32_t page);       // frees the page with its last reference
 
   int32_t capacity() const { return static_cast<int32_t>(references_.size()); }
   int32_t num_free() const { return static_cast<int32_t>(free_.size()); }

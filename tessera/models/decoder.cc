@@ -74,7 +74,8 @@ class Decoder::Loader {
     TESSERA_ASSIGN_OR_RETURN(layer.attention_norm,
                              ReadVector({{at(names.attention_norm), config.width}}));
     TESSERA_ASSIGN_OR_RETURN(
-        layer.qkv, ReadMatrix({{at(names.q), q}, {at(names.k), kv}, {at(names.v), kv}}, config.width));
+        layer.qkv,
+        ReadMatrix({{at(names.q), q}, {at(names.k), kv}, {at(names.v), kv}}, config.width));
     TESSERA_ASSIGN_OR_RETURN(
         layer.qkv_bias,
         ReadVector({{at(names.q_bias), q}, {at(names.k_bias), kv}, {at(names.v_bias), kv}}));
@@ -82,10 +83,9 @@ class Decoder::Loader {
     TESSERA_ASSIGN_OR_RETURN(layer.k_norm, ReadVector({{at(names.k_norm), config.head_dim}}));
     TESSERA_ASSIGN_OR_RETURN(layer.o, ReadMatrix({{at(names.o), config.width}}, q));
     TESSERA_ASSIGN_OR_RETURN(layer.ffn_norm, ReadVector({{at(names.ffn_norm), config.width}}));
-    TESSERA_ASSIGN_OR_RETURN(
-        layer.gate_up,
-        ReadMatrix({{at(names.gate), config.ffn_width}, {at(names.up), config.ffn_width}},
-                   config.width));
+    TESSERA_ASSIGN_OR_RETURN(layer.gate_up, ReadMatrix({{at(names.gate), config.ffn_width},
+                                                        {at(names.up), config.ffn_width}},
+                                                       config.width));
     TESSERA_ASSIGN_OR_RETURN(layer.down,
                              ReadMatrix({{at(names.down), config.width}}, config.ffn_width));
     return layer;
@@ -119,15 +119,14 @@ Result<std::unique_ptr<Decoder>> Decoder::Load(const DecoderConfig& config,
   std::unique_ptr<Decoder> model(new Decoder(config, device));
   TESSERA_ASSIGN_OR_RETURN(TensorView embedding,
                            tensors.Get(config.names.embedding, {config.vocab, config.width}));
-  model->format_ = options.format.value_or(
-      ops::WeightFormat{.type = embedding.dtype == DType::kBF16 ? ops::WeightType::kBF16
-                                                                : ops::WeightType::kF32,
-                        .group = 0,
-                        .symmetric = true});
+  model->format_ = options.format.value_or(ops::WeightFormat{
+      .type = embedding.dtype == DType::kBF16 ? ops::WeightType::kBF16 : ops::WeightType::kF32,
+      .group = 0,
+      .symmetric = true});
   Loader loader(tensors, *model, options);
   TESSERA_RETURN_IF_ERROR(loader.RefuseSurplus());
-  TESSERA_ASSIGN_OR_RETURN(model->embedding_,
-                           loader.ReadMatrix({{config.names.embedding, config.vocab}}, config.width));
+  TESSERA_ASSIGN_OR_RETURN(
+      model->embedding_, loader.ReadMatrix({{config.names.embedding, config.vocab}}, config.width));
   if (!config.tied_head) {
     // A forward reads a few rows of the embedding, but the whole head.
     model->weight_bytes_ -= model->embedding_->bytes();
@@ -271,9 +270,8 @@ Status Decoder::ForwardHidden(const ForwardInput& input, const kv::KvCache& kv) 
   const int64_t rows = static_cast<int64_t>(input.tokens.size());
   TESSERA_RETURN_IF_ERROR(ReserveWorkspace(rows));
   TESSERA_RETURN_IF_ERROR(FillRotary(input.positions));
-  TESSERA_RETURN_IF_ERROR(device_.Embed({.table = embedding_.get(),
-                                         .tokens = input.tokens,
-                                         .out = Floats(workspace_.hidden)}));
+  TESSERA_RETURN_IF_ERROR(device_.Embed(
+      {.table = embedding_.get(), .tokens = input.tokens, .out = Floats(workspace_.hidden)}));
   for (size_t i = 0; i < layers_.size(); ++i) {
     TESSERA_RETURN_IF_ERROR(RunAttention(layers_[i], input, kv.layer(static_cast<int32_t>(i))));
     TESSERA_RETURN_IF_ERROR(RunFfn(layers_[i], rows));
@@ -293,8 +291,7 @@ Status Decoder::ForwardHidden(const ForwardInput& input, const kv::KvCache& kv) 
 }
 
 Status Decoder::Forward(const ForwardInput& input, const kv::KvCache& kv,
-                        std::span<const ops::RowRequest> requests,
-                        std::span<ops::RowStats> stats) {
+                        std::span<const ops::RowRequest> requests, std::span<ops::RowStats> stats) {
   if (input.tokens.empty()) return OkStatus();
   TESSERA_RETURN_IF_ERROR(ForwardHidden(input, kv));
   return device_.HeadStats({.rows = static_cast<int64_t>(input.out_rows.size()),

@@ -71,8 +71,8 @@ std::vector<float> RotaryFrequencies(const DecoderConfig& config) {
         const double smooth =
             (scaling.original_max_positions / wavelength - scaling.low_freq_factor) /
             (scaling.high_freq_factor - scaling.low_freq_factor);
-        frequency = static_cast<float>((1 - smooth) * frequency / scaling.factor +
-                                       smooth * frequency);
+        frequency =
+            static_cast<float>((1 - smooth) * frequency / scaling.factor + smooth * frequency);
       }
     }
     frequencies.push_back(frequency);

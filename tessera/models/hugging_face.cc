@@ -46,8 +46,7 @@ Status ReadRope(const JsonObject& config, DecoderConfig* decoder) {
                              parameters.GetFloatOr("rope_theta", 10000, kPositive));
     return ReadRopeScaling(parameters, &decoder->rope_scaling);
   }
-  TESSERA_ASSIGN_OR_RETURN(decoder->rope_theta,
-                           config.GetFloatOr("rope_theta", 10000, kPositive));
+  TESSERA_ASSIGN_OR_RETURN(decoder->rope_theta, config.GetFloatOr("rope_theta", 10000, kPositive));
   if (!config.Has("rope_scaling")) return OkStatus();
   TESSERA_ASSIGN_OR_RETURN(const JsonObject scaling, config.GetObject("rope_scaling"));
   return ReadRopeScaling(scaling, &decoder->rope_scaling);
@@ -119,8 +118,9 @@ Result<DecoderConfig> ParseHuggingFaceDecoder(const JsonObject& config, QkvBias 
     return InvalidArgument("{}: hidden_size {} is not a multiple of num_attention_heads {}",
                            config.name(), decoder.width, decoder.heads);
   }
-  TESSERA_ASSIGN_OR_RETURN(decoder.head_dim, config.GetIntOr("head_dim", decoder.width / decoder.heads,
-                                                             {.min = 2, .max = 1024}));
+  TESSERA_ASSIGN_OR_RETURN(
+      decoder.head_dim,
+      config.GetIntOr("head_dim", decoder.width / decoder.heads, {.min = 2, .max = 1024}));
   TESSERA_ASSIGN_OR_RETURN(decoder.ffn_width, config.GetInt("intermediate_size", kWidthRange));
   TESSERA_ASSIGN_OR_RETURN(decoder.norm_eps,
                            config.GetFloatOr("rms_norm_eps", 1e-6, {.min = 0, .max = 1}));

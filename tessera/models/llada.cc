@@ -53,9 +53,8 @@ Result<DecoderConfig> Parse(const JsonObject& config) {
   decoder.architecture = "llada";
   TESSERA_ASSIGN_OR_RETURN(const int64_t vocab, config.GetInt("vocab_size", kVocabRange));
   // Rows of the embedding; it may be padded past the vocabulary.
-  TESSERA_ASSIGN_OR_RETURN(decoder.vocab,
-                           config.GetIntOr("embedding_size", vocab,
-                                           {.min = vocab, .max = kVocabRange.max}));
+  TESSERA_ASSIGN_OR_RETURN(decoder.vocab, config.GetIntOr("embedding_size", vocab,
+                                                          {.min = vocab, .max = kVocabRange.max}));
   TESSERA_ASSIGN_OR_RETURN(decoder.width, config.GetInt("d_model", kWidthRange));
   TESSERA_ASSIGN_OR_RETURN(decoder.layers, config.GetInt("n_layers", kCountRange));
   TESSERA_ASSIGN_OR_RETURN(decoder.heads, config.GetInt("n_heads", kCountRange));
@@ -68,7 +67,8 @@ Result<DecoderConfig> Parse(const JsonObject& config) {
   decoder.head_dim = decoder.width / decoder.heads;
   TESSERA_ASSIGN_OR_RETURN(const int64_t mlp_ratio, config.GetIntOr("mlp_ratio", 4, kCountRange));
   TESSERA_ASSIGN_OR_RETURN(
-      decoder.ffn_width, config.GetIntOr("mlp_hidden_size", mlp_ratio * decoder.width, kWidthRange));
+      decoder.ffn_width,
+      config.GetIntOr("mlp_hidden_size", mlp_ratio * decoder.width, kWidthRange));
   TESSERA_ASSIGN_OR_RETURN(decoder.norm_eps,
                            config.GetFloatOr("rms_norm_eps", 1e-5, {.min = 0, .max = 1}));
   TESSERA_ASSIGN_OR_RETURN(decoder.rope_theta,

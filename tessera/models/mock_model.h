@@ -36,8 +36,8 @@ class MockModel : public Model {
 
   ops::ModelTraits traits_;
   LogitsFunction logits_;
-  std::unique_ptr<ops::Device> device_;     // the scalar reference
-  std::unique_ptr<ops::Matrix> identity_;   // a head that turns "hidden states" into logits
+  std::unique_ptr<ops::Device> device_;    // the scalar reference
+  std::unique_ptr<ops::Matrix> identity_;  // a head that turns "hidden states" into logits
   int64_t forwards_ = 0;
 };
 

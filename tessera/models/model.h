@@ -16,11 +16,11 @@ namespace tessera::models {
 
 // The merged plans of all sequences of a step.
 struct ForwardInput {
-  std::span<const ops::TokenId> tokens;          // [rows]
-  std::span<const int32_t> positions;            // [rows] rotary positions
-  std::span<const int32_t> slots;                // [rows] where K and V go
-  std::span<const ops::AttentionGroup> groups;   // cover the rows in order
-  std::span<const int32_t> out_rows;             // rows whose logits are wanted, ascending
+  std::span<const ops::TokenId> tokens;         // [rows]
+  std::span<const int32_t> positions;           // [rows] rotary positions
+  std::span<const int32_t> slots;               // [rows] where K and V go
+  std::span<const ops::AttentionGroup> groups;  // cover the rows in order
+  std::span<const int32_t> out_rows;            // rows whose logits are wanted, ascending
 };
 
 class Model {

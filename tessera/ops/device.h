@@ -54,9 +54,9 @@ struct AttentionGroup {
 };
 
 struct EmbedArgs {
-  const Matrix* table;               // [vocab, width]
-  std::span<const TokenId> tokens;   // [rows], all in [0, vocab)
-  float* out;                        // [rows, width]
+  const Matrix* table;              // [vocab, width]
+  std::span<const TokenId> tokens;  // [rows], all in [0, vocab)
+  float* out;                       // [rows, width]
 };
 
 struct RmsNormArgs {
@@ -65,7 +65,7 @@ struct RmsNormArgs {
   const float* x;       // [rows, width]
   const float* weight;  // [width]
   float eps;
-  float* out;           // [rows, width]; may alias x
+  float* out;  // [rows, width]; may alias x
 };
 
 struct LinearArgs {
@@ -82,26 +82,26 @@ struct LinearArgs {
 // leaves Q in place.
 struct RotateAndStoreArgs {
   int64_t rows;
-  float* qkv;              // [rows, (heads + 2 * kv_heads) * head_dim]: Q | K | V
+  float* qkv;  // [rows, (heads + 2 * kv_heads) * head_dim]: Q | K | V
   int32_t heads;
-  const float* q_norm;     // [head_dim] or null
-  const float* k_norm;     // [head_dim] or null
+  const float* q_norm;  // [head_dim] or null
+  const float* k_norm;  // [head_dim] or null
   float norm_eps;
-  int32_t rotary_dim;      // even, <= head_dim
-  const float* cos_sin;    // [rows, rotary_dim]: cos of each frequency, then sin of each
-  std::span<const int32_t> slots;            // [rows]
-  std::span<const AttentionGroup> groups;    // give each row its page table
+  int32_t rotary_dim;              // even, <= head_dim
+  const float* cos_sin;            // [rows, rotary_dim]: cos of each frequency, then sin of each
+  std::span<const int32_t> slots;  // [rows]
+  std::span<const AttentionGroup> groups;  // give each row its page table
   KvLayer kv;
 };
 
 struct AttentionArgs {
-  const float* qkv;        // [rows, (heads + 2 * kv_heads) * head_dim]; only Q is read
+  const float* qkv;  // [rows, (heads + 2 * kv_heads) * head_dim]; only Q is read
   int32_t heads;
-  float scale;             // usually 1 / sqrt(head_dim)
-  std::span<const int32_t> slots;            // [rows]
-  std::span<const AttentionGroup> groups;    // cover every row once
+  float scale;                             // usually 1 / sqrt(head_dim)
+  std::span<const int32_t> slots;          // [rows]
+  std::span<const AttentionGroup> groups;  // cover every row once
   KvLayer kv;
-  float* out;              // [rows, heads * head_dim]
+  float* out;  // [rows, heads * head_dim]
 };
 
 struct SiluMulArgs {
@@ -139,7 +139,7 @@ struct HeadLogitsArgs {
 
 struct KvCopyArgs {
   KvLayer kv;
-  std::span<const int32_t> pages;  // page table of the sequence
+  std::span<const int32_t> pages;                      // page table of the sequence
   std::span<const std::pair<int32_t, int32_t>> moves;  // (from slot, to slot), applied in order
 };
 

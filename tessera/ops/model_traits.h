@@ -22,9 +22,9 @@ constexpr std::string_view Name(AttentionKind kind) {
 
 struct ModelTraits {
   AttentionKind attention = AttentionKind::kCausal;
-  int32_t block = 0;            // block-causal: positions per block
-  bool shifted_logits = false;  // true: row i-1 predicts position i, as causal models always do
-  TokenId mask_id = -1;         // -1: the model has no mask token
+  int32_t block = 0;              // block-causal: positions per block
+  bool shifted_logits = false;    // true: row i-1 predicts position i, as causal models always do
+  TokenId mask_id = -1;           // -1: the model has no mask token
   std::vector<TokenId> stop_ids;  // end-of-text tokens; the first one also pads
   int32_t vocab_size = 0;
   int32_t max_positions = 0;

@@ -38,8 +38,9 @@ struct SamplingSpec {
 
 // One row of logits to reduce.
 struct RowRequest {
-  int32_t row = 0;            // index into the hidden rows handed to the head
-  int32_t guidance_row = -1;  // >= 0: logits are u + (scale + 1) * (c - u), c of `row`, u of this row
+  int32_t row = 0;  // index into the hidden rows handed to the head
+  int32_t guidance_row =
+      -1;  // >= 0: logits are u + (scale + 1) * (c - u), c of `row`, u of this row
   float guidance_scale = 0;
   const SamplingSpec* sampling = nullptr;  // never null
   RngKey key = {};                         // noise of this row's choice
@@ -51,14 +52,14 @@ struct RowRequest {
 // holds NaN or +inf, or only -inf, gets NaN for every number, the lowest ids that are not banned as
 // argmax and choice, and no top list.
 struct RowStats {
-  TokenId argmax = -1;  // best id that is not banned
-  TokenId second = -1;  // next best; -1 when only one token is allowed
-  float p1 = 0;         // probability of argmax
-  float p2 = 0;         // probability of second
-  float entropy = 0;    // nats
-  float lse = 0;        // log-sum-exp of the logits
-  TokenId sampled = -1;     // the choice; equals argmax at temperature 0
-  float p_sampled = 0;      // its probability
+  TokenId argmax = -1;              // best id that is not banned
+  TokenId second = -1;              // next best; -1 when only one token is allowed
+  float p1 = 0;                     // probability of argmax
+  float p2 = 0;                     // probability of second
+  float entropy = 0;                // nats
+  float lse = 0;                    // log-sum-exp of the logits
+  TokenId sampled = -1;             // the choice; equals argmax at temperature 0
+  float p_sampled = 0;              // its probability
   std::vector<float> p_probe = {};  // plain softmax, one per RowRequest::probe
   // Up to top_n pairs (id, log p of the plain softmax), best first, without banned ids.
   std::vector<std::pair<TokenId, float>> top = {};

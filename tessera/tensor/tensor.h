@@ -45,16 +45,21 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t bytes)
-      : bytes_(bytes), data_(static_cast<std::byte*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64))) {
+      : bytes_(bytes),
+        data_(static_cast<std::byte*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64))) {
     TESSERA_CHECK(bytes == 0 || data_ != nullptr);
   }
   size_t bytes() const { return bytes_; }
   std::byte* data() { return data_.get(); }
   const std::byte* data() const { return data_.get(); }
   template <typename T>
-  T* as() { return reinterpret_cast<T*>(data_.get()); }
+  T* as() {
+    return reinterpret_cast<T*>(data_.get());
+  }
   template <typename T>
-  const T* as() const { return reinterpret_cast<const T*>(data_.get()); }
+  const T* as() const {
+    return reinterpret_cast<const T*>(data_.get());
+  }
 
  private:
   struct Free {

@@ -1,7 +1,7 @@
 // Decode traces of the public samplers, reproduced commit by commit through the engine.
-#include "tests/golden/golden.h"
 #include "tessera/decode/registry.h"
 #include "tessera/engine/engine.h"
+#include "tests/golden/golden.h"
 
 namespace tessera::golden {
 namespace {
@@ -18,7 +18,9 @@ struct Translation {
   float repetition_penalty = 1;
 };
 
-std::string Text(const json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+std::string Text(const json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
 
 Translation TranslateLLaDA(const json& o) {
   Translation t{.max_new_tokens = o["gen_length"]};

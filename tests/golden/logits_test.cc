@@ -2,8 +2,8 @@
 // instruction-set level, and would not if a single weight tensor were wrong.
 #include <cmath>
 
-#include "tests/golden/golden.h"
 #include "tessera/formats/safetensors.h"
+#include "tests/golden/golden.h"
 
 namespace tessera::golden {
 namespace {

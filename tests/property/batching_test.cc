@@ -68,7 +68,8 @@ TEST(Batching, CausalModels) {
 TEST(Batching, MoreRequestsThanPlacesAllFinish) {
   const golden::Loaded loaded = Load("sdar", ops::WeightType::kF32);
   std::vector<Job> jobs;
-  for (int32_t i = 0; i < 9; ++i) jobs.push_back({.strategy = "dynamic", .prompt = Prompt(i + 1, i)});
+  for (int32_t i = 0; i < 9; ++i)
+    jobs.push_back({.strategy = "dynamic", .prompt = Prompt(i + 1, i)});
   const std::vector<Outcome> together =
       RunTogether(*loaded.model, *loaded.device, jobs, {.max_sequences = 2});
   for (size_t i = 0; i < jobs.size(); ++i) {
@@ -83,7 +84,8 @@ TEST(Batching, ThreadCountNeverChangesAResult) {
     const auto device = golden::Unwrap(backend::MakeDevice({.name = "cpu", .threads = threads}));
     const auto model =
         golden::Unwrap(models::Decoder::Load(files.config, *files.files.tensors, *device, {}));
-    Outcome run = RunAlone(*model, *device, {.strategy = "threshold=0.7,cache=dual", .sampling = kWarm});
+    Outcome run =
+        RunAlone(*model, *device, {.strategy = "threshold=0.7,cache=dual", .sampling = kWarm});
     if (first) ExpectSame(run, *first, std::to_string(threads));
     if (!first) first = std::move(run);
   }

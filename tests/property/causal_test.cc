@@ -1,7 +1,8 @@
 // Drafting never changes the text: any drafter, even an adversarial one, gives plain decoding's
 // tokens (methods: autoregressive, section 20.2).
-#include "tests/property/decoding.h"
 #include "tessera/decode/causal.h"
+
+#include "tests/property/decoding.h"
 
 namespace tessera::property {
 namespace {
@@ -11,7 +12,8 @@ using golden::Load;
 // Proposes whatever it is told to, right or wrong.
 class TableDrafter : public decode::Drafter {
  public:
-  explicit TableDrafter(std::function<int32_t(int32_t position)> token) : token_(std::move(token)) {}
+  explicit TableDrafter(std::function<int32_t(int32_t position)> token)
+      : token_(std::move(token)) {}
   std::vector<int32_t> Propose(std::span<const int32_t> text, int32_t max_tokens) override {
     std::vector<int32_t> drafts;
     for (int32_t i = 0; i < std::min(max_tokens, 5); ++i) {

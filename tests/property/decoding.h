@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "tests/golden/golden.h"
 #include "tessera/decode/registry.h"
 #include "tessera/engine/engine.h"
 #include "tessera/models/mock_model.h"
+#include "tests/golden/golden.h"
 
 namespace tessera::property {
 
@@ -37,8 +37,8 @@ struct Outcome {
 
 // Runs the jobs together in one engine; every forward evaluates all of them.
 inline std::vector<Outcome> RunTogether(models::Model& model, ops::Device& device,
-                                    const std::vector<Job>& jobs,
-                                    const engine::EngineOptions& options = {}) {
+                                        const std::vector<Job>& jobs,
+                                        const engine::EngineOptions& options = {}) {
   engine::Engine engine(model, device, options);
   std::vector<Outcome> runs(jobs.size());
   std::vector<int64_t> ids;

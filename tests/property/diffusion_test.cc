@@ -46,8 +46,8 @@ TEST(WindowCache, RefreshEveryStepEqualsNoCache) {  // oracles 2 and 6 (a), exac
 TEST(WindowCache, FullForwardOncePerBlock) {
   const golden::Loaded loaded = Load("dream", ops::WeightType::kF32);
   for (const char* cache : {"prefix", "dual"}) {
-    const Outcome run = RunAlone(
-        loaded, {.strategy = std::string("threshold=1.5,block=8,cache=") + cache});
+    const Outcome run =
+        RunAlone(loaded, {.strategy = std::string("threshold=1.5,block=8,cache=") + cache});
     EXPECT_EQ(run.forwards(ForwardKind::kFull), 3);
     EXPECT_EQ(run.forwards(ForwardKind::kWindow), 21);
   }
@@ -108,7 +108,8 @@ TEST(Guidance, ZeroIsOffAndTwinsDoNotMeet) {
 
 TEST(EndOfText, LastCommitsItOnlyWhenNothingElseIsLeft) {  // oracle 13
   golden::Files files = golden::OpenFiles("llada");
-  const Outcome free = RunAlone(Load("llada", ops::WeightType::kF32), {.strategy = "quota,block=24"});
+  const Outcome free =
+      RunAlone(Load("llada", ops::WeightType::kF32), {.strategy = "quota,block=24"});
   const int32_t eos = free.commits.front().begin()->second;  // the model's favourite
   files.config.traits.stop_ids = {eos};
   const auto device = golden::Unwrap(backend::MakeDevice({.name = "cpu"}));
@@ -119,8 +120,8 @@ TEST(EndOfText, LastCommitsItOnlyWhenNothingElseIsLeft) {  // oracle 13
   const Outcome never = RunAlone(*model, *device, {.strategy = "quota,block=24,eos=never"});
   for (size_t i = 8; i < never.canvas().size(); ++i) EXPECT_NE(never.canvas()[i], eos);
   // Tokens are counted to the first end-of-text and not past it.
-  const Outcome stopped = RunAlone(*model, *device,
-                               {.strategy = "quota,block=24", .stop_early = true, .stop_ids = {eos}});
+  const Outcome stopped = RunAlone(
+      *model, *device, {.strategy = "quota,block=24", .stop_early = true, .stop_ids = {eos}});
   EXPECT_EQ(stopped.completion.reason, engine::FinishReason::kStop);
   const auto& output = stopped.completion.output;
   EXPECT_EQ(std::count(output.begin(), output.end(), eos), 0);
@@ -131,7 +132,8 @@ TEST(Infilling, FillsHolesAndKeepsWhatIsGiven) {
   const golden::Loaded loaded = Load("llada", ops::WeightType::kF32);
   const int32_t mask = loaded.model->traits().mask_id;
   const std::vector<int32_t> prompt = {5, mask, mask, 9, 10, mask, 12, 13};
-  const Outcome run = RunAlone(loaded, {.strategy = "threshold=0.9", .prompt = prompt, .max_new_tokens = 0});
+  const Outcome run =
+      RunAlone(loaded, {.strategy = "threshold=0.9", .prompt = prompt, .max_new_tokens = 0});
   ASSERT_EQ(run.canvas().size(), prompt.size());
   for (size_t i = 0; i < prompt.size(); ++i) {
     if (prompt[i] == mask) {

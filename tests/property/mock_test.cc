@@ -36,10 +36,10 @@ TEST(Independence, ParallelSamplingOfAShuffleFollowsTheClosedForm) {  // oracle 
   int32_t distinct = 0;
   for (int32_t trial = 0; trial < kTrials; ++trial) {
     const Outcome run = RunAlone(model, {.strategy = "threshold=0",
-                                     .prompt = {0},
-                                     .max_new_tokens = kItems,
-                                     .sampling = {.temperature = 1},
-                                     .seed = static_cast<uint64_t>(trial)});
+                                         .prompt = {0},
+                                         .max_new_tokens = kItems,
+                                         .sampling = {.temperature = 1},
+                                         .seed = static_cast<uint64_t>(trial)});
     const auto& output = run.completion.canvas;
     distinct += std::set<int32_t>(output.begin() + 1, output.end()).size() == kItems;
   }
@@ -50,7 +50,8 @@ TEST(Independence, ParallelSamplingOfAShuffleFollowsTheClosedForm) {  // oracle 
 
 TEST(Independence, GreedyCommitsTheSameItemEverywhere) {  // oracle 12
   models::MockModel model = ShuffleModel(4);
-  const Outcome run = RunAlone(model, {.strategy = "threshold=0", .prompt = {0}, .max_new_tokens = 4});
+  const Outcome run =
+      RunAlone(model, {.strategy = "threshold=0", .prompt = {0}, .max_new_tokens = 4});
   EXPECT_EQ(run.canvas(), (std::vector<int32_t>{0, 0, 0, 0, 0}));
 }
 
@@ -59,26 +60,27 @@ TEST(MaskToken, IsNeverCommittedEvenWhenItWins) {
     logits[kMask] = 10;
     logits[2] = 1;
   });
-  const Outcome run = RunAlone(model, {.strategy = "threshold=0.9", .prompt = {0}, .max_new_tokens = 3});
+  const Outcome run =
+      RunAlone(model, {.strategy = "threshold=0.9", .prompt = {0}, .max_new_tokens = 3});
   EXPECT_EQ(run.canvas(), (std::vector<int32_t>{0, 2, 2, 2}));
 }
 
 TEST(NotFinite, LogitsEndTheRequestWithAnErrorAndLeaveItsMatesAlone) {
   // Row content decides: a canvas that begins with 7 gets NaN.
-  models::MockModel model(MockTraits(),
-                          [](const models::ForwardInput& input, int32_t row, std::span<float> logits) {
-                            int32_t first = row;
-                            while (input.positions[static_cast<size_t>(first)] != 0) --first;
-                            logits[1] = input.tokens[static_cast<size_t>(first)] == 7
-                                            ? std::numeric_limits<float>::quiet_NaN()
-                                            : 5.0f;
-                          });
+  models::MockModel model(
+      MockTraits(), [](const models::ForwardInput& input, int32_t row, std::span<float> logits) {
+        int32_t first = row;
+        while (input.positions[static_cast<size_t>(first)] != 0) --first;
+        logits[1] = input.tokens[static_cast<size_t>(first)] == 7
+                        ? std::numeric_limits<float>::quiet_NaN()
+                        : 5.0f;
+      });
   engine::Engine engine(model, model.device(), {});
   const auto submit = [&](int32_t token) {
-    return *engine.Submit({.prompt = {token},
-                           .max_new_tokens = 4,
-                           .strategy = golden::Unwrap(
-                               decode::MakeStrategy("threshold=0.9", model.traits(), {}))});
+    return *engine.Submit(
+        {.prompt = {token},
+         .max_new_tokens = 4,
+         .strategy = golden::Unwrap(decode::MakeStrategy("threshold=0.9", model.traits(), {}))});
   };
   const int64_t bad = submit(7), good = submit(3);
   while (!engine.idle()) engine.Step();
@@ -119,11 +121,11 @@ TEST(Cancel, TakesEffectWithinAStep) {
   models::MockModel model = ShuffleModel(4);
   engine::Engine engine(model, model.device(), {});
   int steps = 0;
-  const engine::Completion completion = engine.Run(
-      {.prompt = {1},
-       .max_new_tokens = 64,
-       .strategy = golden::Unwrap(decode::MakeStrategy("quota", model.traits(), {})),
-       .on_step = [&](const engine::StepEvent&) { return ++steps < 3; }});
+  const engine::Completion completion =
+      engine.Run({.prompt = {1},
+                  .max_new_tokens = 64,
+                  .strategy = golden::Unwrap(decode::MakeStrategy("quota", model.traits(), {})),
+                  .on_step = [&](const engine::StepEvent&) { return ++steps < 3; }});
   EXPECT_EQ(completion.reason, engine::FinishReason::kCancelled);
   EXPECT_EQ(model.forwards(), 3);
 }

@@ -54,7 +54,8 @@ struct LinearKernels {
   LinearKernel bf16;
 };
 
-// Static: an inline function would be a weak symbol, built with instruction-set flags in some files.
+// Static: an inline function would be a weak symbol, built with instruction-set flags in some
+// files.
 static inline int64_t NumBlocks(int64_t rows, int64_t max_block_rows) {
   return (rows + max_block_rows - 1) / max_block_rows;
 }

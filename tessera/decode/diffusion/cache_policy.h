@@ -22,8 +22,8 @@ enum class Predict {
 
 struct CachePlan {
   ForwardKind kind = ForwardKind::kFull;
-  SlotRange rows;                // positions to recompute
-  std::vector<SlotRange> keys;   // positions visible to them, ascending
+  SlotRange rows;               // positions to recompute
+  std::vector<SlotRange> keys;  // positions visible to them, ascending
   Predict predict = Predict::kWindow;
 };
 

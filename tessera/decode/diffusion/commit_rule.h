@@ -16,19 +16,19 @@ namespace tessera::decode {
 // An undecided position of the window and what the model predicts there.
 struct Candidate {
   int32_t position = 0;
-  TokenId token = 0;      // would be committed
-  float confidence = 0;   // its probability; lowered for end-of-text when that is asked for
+  TokenId token = 0;     // would be committed
+  float confidence = 0;  // its probability; lowered for end-of-text when that is asked for
   const RowStats* stats = nullptr;
 };
 
 struct CommitContext {
   std::span<const Candidate> candidates;  // ascending positions, never empty
-  int32_t window_step = 0;       // steps done in this window before this one
-  int32_t window_undecided = 0;  // undecided positions when the window began
-  int32_t window_length = 0;     // all positions of the window
-  int32_t num_windows = 1;       // windows in the canvas
-  int32_t canvas_undecided = 0;  // undecided positions of the whole canvas
-  RngKey key;                    // of this step, for rules that draw
+  int32_t window_step = 0;                // steps done in this window before this one
+  int32_t window_undecided = 0;           // undecided positions when the window began
+  int32_t window_length = 0;              // all positions of the window
+  int32_t num_windows = 1;                // windows in the canvas
+  int32_t canvas_undecided = 0;           // undecided positions of the whole canvas
+  RngKey key;                             // of this step, for rules that draw
 };
 
 class CommitRule {

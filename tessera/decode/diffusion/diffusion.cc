@@ -27,8 +27,7 @@ const std::vector<OptionSpec>& DiffusionOptions() {
 }
 
 DiffusionStrategy::DiffusionStrategy(const ModelTraits& traits, const DiffusionConfig& config,
-                                     ops::SamplingSpec sampling,
-                                     std::unique_ptr<CommitRule> commit,
+                                     ops::SamplingSpec sampling, std::unique_ptr<CommitRule> commit,
                                      std::unique_ptr<CachePolicy> cache,
                                      std::unique_ptr<CanvasPolicy> canvas)
     : traits_(traits),
@@ -68,13 +67,12 @@ void DiffusionStrategy::AddRows(const SequenceView& view, const CachePlan& cache
   for (int32_t position = cache.rows.begin; position < cache.rows.end; ++position) add(position);
 
   const bool block_causal = traits_.attention == ops::AttentionKind::kBlockCausal;
-  plan->groups.push_back(
-      {.row_begin = 0,
-       .row_end = plan->rows(),
-       .rule = block_causal ? ops::MaskRule::kBlockCausal : ops::MaskRule::kFull,
-       .block = traits_.block,
-       .keys = cache.keys,
-       .bits = {}});
+  plan->groups.push_back({.row_begin = 0,
+                          .row_end = plan->rows(),
+                          .rule = block_causal ? ops::MaskRule::kBlockCausal : ops::MaskRule::kFull,
+                          .block = traits_.block,
+                          .keys = cache.keys,
+                          .bits = {}});
 }
 
 // Doubles the plan: the same rows again with every prompt token masked, in slots of their own.

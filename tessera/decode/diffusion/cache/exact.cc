@@ -26,7 +26,7 @@ class ExactPolicy : public CachePolicy {
               .rows = {final_end_, known_end},
               .keys = {{0, known_end}},
               .predict = greedy_first_ && !view.is_committed(known_end) ? Predict::kFirstToken
-                                                                       : Predict::kNothing};
+                                                                        : Predict::kNothing};
     }
     const int32_t begin = final_end_;
     pending_end_ = known_end;
@@ -77,8 +77,8 @@ const CachePolicyEntry& Exact() {
         }
         const std::string& first = options.String("first");
         const std::string& finalise = options.String("finalise");
-        const bool greedy_first = first == "greedy" || (first == "auto" && finalise != "fused" &&
-                                                        traits.shifted_logits);
+        const bool greedy_first =
+            first == "greedy" || (first == "auto" && finalise != "fused" && traits.shifted_logits);
         if (greedy_first && !traits.shifted_logits) {
           return InvalidArgument(
               "option first: greedy needs shifted logits, which this model does not have; "

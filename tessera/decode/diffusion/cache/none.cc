@@ -27,9 +27,10 @@ const CachePolicyEntry& None() {
       .source = "LLaDA, arXiv 2502.09992",
       .help = "recompute every row in every step",
       .options = {},
-      .make = [](const Options&, const ModelTraits& traits) -> Result<std::unique_ptr<CachePolicy>> {
-        return std::unique_ptr<CachePolicy>(std::make_unique<NonePolicy>(
-            traits.attention == ops::AttentionKind::kBlockCausal));
+      .make = [](const Options&,
+                 const ModelTraits& traits) -> Result<std::unique_ptr<CachePolicy>> {
+        return std::unique_ptr<CachePolicy>(
+            std::make_unique<NonePolicy>(traits.attention == ops::AttentionKind::kBlockCausal));
       }};
   return entry;
 }

@@ -23,8 +23,8 @@ class BlocksPolicy : public CanvasPolicy {
   Result<int32_t> BeginCanvas(int32_t prompt_length, int32_t max_new_tokens) override {
     if (must_divide_ && max_new_tokens % block_ != 0) {
       return InvalidArgument(
-          "option block: got {}, accepted: a divisor of the {} new tokens (or leave it out)", block_,
-          max_new_tokens);
+          "option block: got {}, accepted: a divisor of the {} new tokens (or leave it out)",
+          block_, max_new_tokens);
     }
     const int32_t length = prompt_length + max_new_tokens;
     return aligned_ ? RoundUp(length, block_) : length;
@@ -59,8 +59,8 @@ Result<std::unique_ptr<CanvasPolicy>> Make(const Options& options, const ModelTr
   if (aligned) {
     if (block != 0 && block != traits.block) {
       return InvalidArgument(
-          "option block: got {}, accepted: {} (the model's own; sub_block splits it further)", block,
-          traits.block);
+          "option block: got {}, accepted: {} (the model's own; sub_block splits it further)",
+          block, traits.block);
     }
     block = traits.block;
   }

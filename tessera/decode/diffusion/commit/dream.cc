@@ -60,8 +60,7 @@ class DreamRule : public CommitRule {
         RngKey key = context.key;
         key.step = step;
         key.position = candidate.position;
-        score = score / alg_temp_ +
-                GumbelFromWord(RandomWords(key, RngPurpose::kCommit, 0)[0]);
+        score = score / alg_temp_ + GumbelFromWord(RandomWords(key, RngPurpose::kCommit, 0)[0]);
       }
       scores.push_back(static_cast<float>(score));
     }

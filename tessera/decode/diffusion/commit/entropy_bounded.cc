@@ -10,8 +10,7 @@ namespace {
 
 class EntropyBoundedRule : public CommitRule {
  public:
-  EntropyBoundedRule(float gamma, bool drop_largest)
-      : gamma_(gamma), drop_largest_(drop_largest) {}
+  EntropyBoundedRule(float gamma, bool drop_largest) : gamma_(gamma), drop_largest_(drop_largest) {}
 
   void Select(const CommitContext& context, std::vector<int32_t>* chosen) override {
     std::vector<float> scores;

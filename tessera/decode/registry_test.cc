@@ -1,0 +1,81 @@
+#include "tessera/decode/registry.h"
+
+#include <gtest/gtest.h>
+
+namespace tessera::decode {
+namespace {
+
+using ops::AttentionKind;
+
+ModelTraits Traits(AttentionKind attention) {
+  ModelTraits traits;
+  traits.attention = attention;
+  traits.block = attention == AttentionKind::kBlockCausal ? 4 : 0;
+  traits.shifted_logits = attention == AttentionKind::kCausal;
+  traits.mask_id = attention == AttentionKind::kCausal ? -1 : 9;
+  traits.vocab_size = 10;
+  traits.max_positions = 64;
+  return traits;
+}
+
+std::string Error(const char* text, AttentionKind attention) {
+  const auto strategy = MakeStrategy(text, Traits(attention), {});
+  return strategy.ok() ? "" : strategy.status().message();
+}
+
+TEST(MakeStrategy, AcceptsEveryMemberWithItsDefaults) {
+  for (const MemberInfo& member : ListMembers()) {
+    if (member.slot == "decoder") {
+      EXPECT_EQ(Error(member.name.c_str(), AttentionKind::kCausal), "") << member.name;
+    } else if (member.slot == "commit") {
+      EXPECT_EQ(Error(member.name.c_str(), AttentionKind::kBidirectional), "") << member.name;
+      EXPECT_EQ(Error(member.name.c_str(), AttentionKind::kBlockCausal), "") << member.name;
+    }
+    EXPECT_FALSE(member.help.empty()) << member.name;
+    for (const OptionSpec& option : member.options)
+      EXPECT_FALSE(option.help.empty()) << option.name;
+  }
+}
+
+TEST(MakeStrategy, MainOptionAndNamedOptionAreTheSame) {
+  EXPECT_EQ(Error("dynamic=0.7,block_steps=2", AttentionKind::kBlockCausal), "");
+  EXPECT_EQ(Error("dynamic,threshold=0.7", AttentionKind::kBlockCausal), "");
+  EXPECT_EQ(Error(" threshold = 0.7 , cache = dual ", AttentionKind::kBidirectional), "");
+}
+
+// Each wrong text and a word its error must hold.
+TEST(MakeStrategy, RefusesWithWhatIsAccepted) {
+  const struct {
+    const char* text;
+    AttentionKind attention;
+    const char* expected;
+  } cases[] = {
+      {"threshold=7", AttentionKind::kBidirectional, "accepted: 0..2"},
+      {"threshold=abc", AttentionKind::kBidirectional, "got 'abc'"},
+      {"threshold=nan", AttentionKind::kBidirectional, "accepted: 0..2"},
+      {"threshold=", AttentionKind::kBidirectional, "name=value"},
+      {"treshold=0.9", AttentionKind::kBidirectional, "unknown item 'treshold'"},
+      {"threshold=0.9,factor=1", AttentionKind::kBidirectional, "two commit rules"},
+      {"threshold=0.9,threshold=0.8", AttentionKind::kBidirectional, "given twice"},
+      {"cache=fast", AttentionKind::kBidirectional, "none, prefix, dual, exact"},
+      {"cache=exact", AttentionKind::kBidirectional, "block-causal"},
+      {"cache=dual", AttentionKind::kBlockCausal, "cache=exact"},
+      {"canvas=whole", AttentionKind::kBlockCausal, "canvas=blocks"},
+      {"block=8", AttentionKind::kBlockCausal, "accepted: 4"},
+      {"sub_block=3", AttentionKind::kBlockCausal, "divisor"},
+      {"threshold,first=greedy,cache=dual", AttentionKind::kBidirectional, "shifted"},
+      {"ar", AttentionKind::kBidirectional, "causal models"},
+      {"ar=1", AttentionKind::kCausal, "takes no value"},
+      {"lookup,ngram=2,min_ngram=3", AttentionKind::kCausal, "min_ngram"},
+      {"threshold=0.9", AttentionKind::kCausal, "mask token"},
+      {"eos=maybe", AttentionKind::kBidirectional, "free|last|never"},
+      {",", AttentionKind::kBidirectional, "name=value"},
+  };
+  for (const auto& c : cases) {
+    const std::string error = Error(c.text, c.attention);
+    EXPECT_NE(error.find(c.expected), std::string::npos) << "'" << c.text << "' gave: " << error;
+  }
+}
+
+}  // namespace
+}  // namespace tessera::decode
