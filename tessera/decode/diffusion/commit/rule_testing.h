@@ -26,7 +26,7 @@ class RuleUnderTest {
   }
 
   // One step over predictions of these statistics; ascending indices of what is committed.
-  std::vector<int32_t> Select(std::vector<RowStats> stats, int32_t window_length = 0) {
+  std::vector<int32_t> SelectFrom(std::vector<RowStats> stats, int32_t window_length = 0) {
     std::vector<Candidate> candidates;
     for (size_t i = 0; i < stats.size(); ++i) {
       candidates.push_back({.position = static_cast<int32_t>(i),
@@ -53,7 +53,7 @@ class RuleUnderTest {
   std::vector<int32_t> Select(const std::vector<float>& confidences, int32_t window_length = 0) {
     std::vector<RowStats> stats(confidences.size());
     for (size_t i = 0; i < stats.size(); ++i) stats[i].p1 = stats[i].p_sampled = confidences[i];
-    return Select(std::move(stats), window_length);
+    return SelectFrom(std::move(stats), window_length);
   }
 
   CommitRule& rule() { return *rule_; }
