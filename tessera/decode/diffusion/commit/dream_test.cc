@@ -45,7 +45,7 @@ TEST(DreamRule, TemperatureOfTheOrderMakesItRandomButNotTheCount) {
   RuleUnderTest warm(commit::Dream(), {{"steps", "4"}, {"alg_temp", "100"}});
   std::vector<RowStats> rows;
   for (int i = 0; i < 100; ++i) rows.push_back(Row(0.5f, 0.1f, 0.01f * static_cast<float>(i)));
-  const auto best = cold.SelectFrom(rows), drawn = warm.Select(rows);
+  const auto best = cold.SelectFrom(rows), drawn = warm.SelectFrom(rows);
   EXPECT_EQ(best.size(), drawn.size());
   EXPECT_NE(best, drawn);
 }
