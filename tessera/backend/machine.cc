@@ -41,15 +41,17 @@ double BestBandwidth(const Buffer& buffer, int threads) {
 
 }  // namespace
 
+int64_t AvailableMemory() {
+  return std::atoll(ReadField("/proc/meminfo", "MemAvailable").c_str()) * 1024;
+}
+
 Machine ExamineMachine() {
   Machine machine;
   machine.cpu = ReadField("/proc/cpuinfo", "model name");
   machine.cores = ThreadPool(0).size();
   const int64_t page = sysconf(_SC_PAGESIZE);
   machine.memory_bytes = sysconf(_SC_PHYS_PAGES) * page;
-  machine.available_bytes = sysconf(_SC_AVPHYS_PAGES) * page;
-  const std::string available = ReadField("/proc/meminfo", "MemAvailable");
-  if (!available.empty()) machine.available_bytes = std::atoll(available.c_str()) * 1024;
+  machine.available_bytes = AvailableMemory();
 
   Buffer buffer(static_cast<size_t>(std::min(kProbeBytes, machine.available_bytes / 4)));
   if (buffer.bytes() == static_cast<size_t>(kProbeBytes)) {

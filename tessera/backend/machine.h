@@ -18,6 +18,9 @@ struct Machine {
   std::vector<std::pair<std::string, double>> gflops;  // "avx512 f32", 1e9 flop/s of all cores
 };
 
+// Bytes that programs can still take without swapping; 0 when the system does not say.
+int64_t AvailableMemory();
+
 // Takes a few seconds: it measures.
 Machine ExamineMachine();
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "tessera/backend/machine.h"
 #include "tessera/backend/registry.h"
 #include "tessera/models/hugging_face.h"
 
@@ -30,6 +31,21 @@ Result<std::optional<ops::WeightFormat>> ParseDtype(const std::string& dtype) {
   if (dtype == "f32") return std::optional(ops::WeightFormat{.type = ops::WeightType::kF32});
   if (dtype == "bf16") return std::optional(ops::WeightFormat{.type = ops::WeightType::kBF16});
   return InvalidArgument("dtype: got '{}', accepted: auto, f32, bf16", dtype);
+}
+
+// Weights that do not fit would end in the system killing the process, minutes into loading.
+Status CheckMemory(const OpenedModel& opened, const std::optional<ops::WeightFormat>& format) {
+  const TensorView* embedding = opened.files.tensors->Find(opened.config.names.embedding);
+  const bool wide = format ? format->type == ops::WeightType::kF32
+                           : embedding == nullptr || embedding->dtype != DType::kBF16;
+  const int64_t needed = opened.config.parameters() * (wide ? 4 : 2);
+  const int64_t available = backend::AvailableMemory();
+  if (available == 0 || needed <= available) return OkStatus();
+  constexpr double kGiB = 1 << 30;
+  return ResourceExhausted("{}: the weights need {:.1f} GiB as {}, {:.1f} GiB of memory are free{}",
+                           opened.files.folder, static_cast<double>(needed) / kGiB,
+                           wide ? "f32" : "bf16", static_cast<double>(available) / kGiB,
+                           wide ? "; bf16 halves that" : "");
 }
 
 }  // namespace
@@ -63,6 +79,7 @@ Result<LoadedModel> LoadModel(const LoadSpec& spec) {
       loaded.device,
       backend::MakeDevice({.name = spec.device, .isa = spec.isa, .threads = spec.threads}));
   TESSERA_ASSIGN_OR_RETURN(const OpenedModel opened, OpenModel(spec.path, spec.mask_id));
+  TESSERA_RETURN_IF_ERROR(CheckMemory(opened, format));
   loaded.folder = opened.files.folder;
   loaded.architecture = opened.architecture;
   TESSERA_ASSIGN_OR_RETURN(
