@@ -98,6 +98,7 @@ void CanvasView::Finish(const api::GenerateResult& result) {
 }
 
 void CanvasView::PaintCanvas(const std::string& heading, const std::vector<Cell>& cells) {
+  constexpr int kLegendColumns = 53;
   constexpr int kFrameLines = 4;  // heading, blank, blank, legend; the cursor's line is one more
   const TerminalSize size = SizeOf(STDOUT_FILENO);
   if (size != size_) {  // the old frame has been wrapped anew: start on a clean screen
@@ -108,14 +109,14 @@ void CanvasView::PaintCanvas(const std::string& heading, const std::vector<Cell>
   const CanvasLines canvas = LayoutCanvas(cells, std::max(1, size.columns - 1), color_);
   std::vector<std::string> lines;
   if (heading.empty()) {
-    lines = VisibleLines(canvas, std::max(1, size.rows - 1));
+    lines = canvas.lines;  // all of it: what does not fit scrolls
   } else {
     lines.push_back(Style(color_ == Color::kOn).Dim(OneLine(heading, size.columns - 1)));
     lines.push_back("");
     const auto visible = VisibleLines(canvas, std::max(1, size.rows - kFrameLines - 1));
     lines.insert(lines.end(), visible.begin(), visible.end());
     lines.push_back("");
-    lines.push_back(ConfidenceLegend(color_));
+    lines.push_back(size.columns > kLegendColumns ? ConfidenceLegend(color_) : "");
   }
   Paint(lines);
 }

@@ -105,6 +105,7 @@ std::string ComparisonTable(std::span<const Contender> contenders, std::span<con
                                         {"tokens/s"},
                                         {"tokens/forward"},
                                         {"ms/forward"},
+                                        {"time"},
                                         {"GB/s"},
                                         {"", Table::Align::kLeft}};
   const bool graded = std::any_of(tallies.begin(), tallies.end(),
@@ -121,6 +122,7 @@ std::string ComparisonTable(std::span<const Contender> contenders, std::span<con
         Short(Median(tally.tokens_per_second)),
         Short(Ratio(static_cast<double>(tally.tokens), forwards)),
         Short(1e3 * Ratio(tally.seconds, forwards)),
+        Time(tally.seconds),
         Short(Ratio(static_cast<double>(info.weight_bytes) * forwards, tally.seconds) / 1e9),
         ForwardsByKind(tally.full, tally.window, tally.finalise)};
     if (graded) cells.insert(cells.begin() + 2, Percent(tally.right, tally.graded));

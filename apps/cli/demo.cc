@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "apps/cli/canvas_layout.h"
 #include "apps/cli/command.h"
 #include "apps/cli/comparison.h"
 #include "apps/cli/graders.h"
@@ -65,13 +66,18 @@ void PrintResult(const Style& style, const std::string& mark, const std::string&
                  const std::string& prompt, const std::string& text, int64_t tokens,
                  const api::GenerateMetrics& metrics) {
   constexpr int kIndent = 16;
+  constexpr int kWidth = 100;
   Out().Print("{} {} {}\n", mark, style.Bold(PadRight(task, kIndent - 3)), prompt);
-  std::string answer = Printable(text);
-  const std::string margin(kIndent, ' ');
-  for (size_t at = 0; (at = answer.find('\n', at)) != std::string::npos; at += margin.size()) {
-    answer.replace(at, 1, "\n" + margin);
+  const int width = std::clamp(SizeOf(STDOUT_FILENO).columns, 40, kWidth) - kIndent;
+  const std::vector<std::string> lines =
+      LayoutCanvas({{.kind = Cell::Kind::kGiven, .bytes = text, .confidence = 0}}, width,
+                   Color::kOff)
+          .lines;
+  for (std::string line : lines) {
+    line.erase(line.find_last_not_of(' ') + 1);
+    Out().Print("{}{}\n", line.empty() ? "" : std::string(kIndent, ' '), style.Cyan(line));
   }
-  Out().Print("{}{}  {}\n", margin, style.Cyan(answer),
+  Out().Print("{}{}\n", std::string(kIndent, ' '),
               style.Dim(fmt::format("{} tokens, {} forward{}", tokens, metrics.forwards(),
                                     metrics.forwards() == 1 ? "" : "s")));
   Out().Flush();
@@ -165,6 +171,11 @@ Status DemoCommand(const Args& args) {
               twin == nullptr ? " one by one and in parallel"
                               : ", one by one, in parallel, and by its autoregressive twin",
               ComparisonTable(contenders, tallies));
+  Out().Print(
+      "With {} of weights a forward costs what its rows compute. With the gigabytes of a large "
+      "model it\ncosts what reading them costs, and further rows are nearly free up to a point: "
+      "`tessera bench --forward`\nshows where that is on a machine.\n\n",
+      Bytes(info.weight_bytes));
   Out().Write(
       "Try:  tessera run --show \"Reverse this list: one, two, three\"\n"
       "      tessera chat    tessera bench    tessera strategies\n");

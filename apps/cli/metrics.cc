@@ -32,8 +32,7 @@ std::string ForwardsByKind(int64_t full, int64_t window, int64_t finalise) {
   if (finalise > 0) kinds.push_back(fmt::format("{} finalise", finalise));
   const int64_t total = full + window + finalise;
   if (total == 0) return "0 forwards";
-  return fmt::format("{} forward{} ({})", Thousands(total), total == 1 ? "" : "s",
-                     fmt::join(kinds, ", "));
+  return fmt::format("{} forward{} ({})", total, total == 1 ? "" : "s", fmt::join(kinds, ", "));
 }
 
 std::string StatsLine(const Rates& rates, const api::GenerateMetrics& metrics) {
