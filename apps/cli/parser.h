@@ -10,7 +10,7 @@
 #include "apps/cli/command.h"
 #include "tessera/api/model.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): not ours
 class App;
 class Option;
 class ParseError;
