@@ -63,6 +63,6 @@ def config_json(c: Config, causal: bool) -> dict:
 
 def write_model_folder(folder: Path, model: Tessera, tok):
     """config.json, model.safetensors (bf16) and the tokenizer files."""
-    tk.write_folder(tok, folder)
+    tk.write_folder(tok, folder, strategy="ar" if model.causal else "threshold=0.9")
     (folder / "config.json").write_text(json.dumps(config_json(model.cfg, model.causal), indent=2) + "\n")
     save_weights(model, folder / "model.safetensors")

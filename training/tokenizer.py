@@ -61,8 +61,9 @@ def train(lines, base: int = 2350) -> Tokenizer:
     return tok
 
 
-def write_folder(tok: Tokenizer, folder: Path):
-    """tokenizer.json, tokenizer_config.json (with the chat template), special_tokens_map.json, generation_config.json."""
+def write_folder(tok: Tokenizer, folder: Path, strategy: str):
+    """tokenizer.json, tokenizer_config.json (with the chat template), special_tokens_map.json, generation_config.json
+    (end-of-text ids, and `strategy`: how Tessera decodes this model unless told otherwise)."""
     folder.mkdir(parents=True, exist_ok=True)
     tok.save(str(folder / "tokenizer.json"))
     special = dict(bos_token=SPECIALS[0], eos_token=SPECIALS[1], pad_token=SPECIALS[1], mask_token="<|mdm_mask|>")
@@ -72,4 +73,5 @@ def write_folder(tok: Tokenizer, folder: Path):
     dump("tokenizer_config.json", dict(added_tokens_decoder=added, add_bos_token=False, add_eos_token=False, **special, chat_template=TEMPLATE,
                                        clean_up_tokenization_spaces=False, model_max_length=1024, tokenizer_class="PreTrainedTokenizerFast"))
     dump("special_tokens_map.json", special)
-    dump("generation_config.json", dict(bos_token_id=BOS, eos_token_id=[EOS, EOT], pad_token_id=EOS))
+    dump("generation_config.json", dict(bos_token_id=BOS, eos_token_id=[EOS, EOT], pad_token_id=EOS,
+                                        tessera_strategy=strategy))

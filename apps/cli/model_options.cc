@@ -61,6 +61,8 @@ void AddLoadOptions(Parser& parser, ModelOptions* options) {
   parser.Text("--device", &options->device, "NAME", "where to compute: cpu");
   parser.Int("--mask-id", &options->mask_id, 0, std::numeric_limits<int32_t>::max(),
              "mask token, for checkpoints that do not name it");
+  parser.Text("--tokenizer", &options->tokenizer, "PATH",
+              "tokenizer file or folder; default: what lies in the model's folder");
 }
 
 Result<std::string> FindDefaultModel(ModelKind kind) {
@@ -122,6 +124,7 @@ Result<std::unique_ptr<api::Model>> LoadModel(const ModelOptions& options, Model
              .threads = options.threads,
              .dtype = options.dtype,
              .mask_id = options.mask_id,
+             .tokenizer = options.tokenizer,
              .progress = [&](int64_t done, int64_t all) { return progress.Update(done, all); }});
   const Status& status = model.status();
   if (!status.ok() && status.message().find("mask_token_id") != std::string::npos) {

@@ -17,6 +17,7 @@ struct ModelOptions {
   std::string dtype = "auto", isa = "auto", device = "cpu";
   int32_t threads = 0;
   int32_t mask_id = -1;
+  std::string tokenizer;  // "" = the model's own
 };
 
 // Adds -m and, under "Model", how to load it.

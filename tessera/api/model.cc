@@ -466,6 +466,7 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const LoadOp
   info.device = std::string(loaded.device->name());
   info.dtype = FormatName(loaded.model->format());
   info.weight_bytes = loaded.model->weight_bytes();
+  info.default_strategy = loaded.default_strategy;
   auto model = std::make_unique<ModelImpl>(std::move(loaded), std::move(info));
   TESSERA_RETURN_IF_ERROR(model->LoadText(path, options.tokenizer));
   model->set_load_seconds(SecondsSince(begin));

@@ -56,10 +56,11 @@ Status WriteConfig(const fs::path& path, const nlohmann::json& config) {
 std::string Version() { return TESSERA_VERSION; }
 
 Result<Inspection> InspectModel(const std::string& path) {
-  TESSERA_ASSIGN_OR_RETURN(const engine::OpenedModel opened, engine::OpenModel(path, -1));
+  TESSERA_ASSIGN_OR_RETURN(const engine::OpenedModel opened, engine::OpenModel(path));
   Inspection inspection;
   inspection.info = InfoOf(opened.config, *opened.architecture);
   inspection.info.path = path;
+  inspection.info.default_strategy = opened.default_strategy;
   for (const std::string& name : opened.files.tensors->names()) {
     TESSERA_ASSIGN_OR_RETURN(const TensorView tensor,
                              opened.files.tensors->Get(name, Accept::kAnyDType));

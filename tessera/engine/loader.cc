@@ -11,17 +11,31 @@ namespace tessera::engine {
 namespace {
 
 // Chat checkpoints often list further end-of-text ids only here.
-Status AddGenerationStops(const std::string& folder, models::DecoderConfig* config) {
-  const std::string path = folder + "/generation_config.json";
+Status ReadGenerationConfig(OpenedModel* opened) {
+  const std::string path = opened->files.folder + "/generation_config.json";
   if (!std::filesystem::exists(path)) return OkStatus();
   TESSERA_ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
   TESSERA_ASSIGN_OR_RETURN(const JsonObject object, JsonObject::Of(json, path));
   models::DecoderConfig extra;
-  extra.vocab = config->vocab;
+  extra.vocab = opened->config.vocab;
   TESSERA_RETURN_IF_ERROR(models::ReadStopIds(object, &extra));
-  std::vector<ops::TokenId>& stops = config->traits.stop_ids;
+  std::vector<ops::TokenId>& stops = opened->config.traits.stop_ids;
   for (const ops::TokenId id : extra.traits.stop_ids) {
     if (std::find(stops.begin(), stops.end(), id) == stops.end()) stops.push_back(id);
+  }
+  TESSERA_ASSIGN_OR_RETURN(opened->default_strategy,
+                           object.GetStringOr("tessera_strategy", opened->default_strategy));
+  return OkStatus();
+}
+
+Status ReplaceMask(const OpenedModel& opened, ops::TokenId mask_id, ops::ModelTraits* traits) {
+  if (mask_id >= traits->vocab_size) {
+    return InvalidArgument("mask id: got {}, accepted: 0..{}", mask_id, traits->vocab_size - 1);
+  }
+  if (mask_id >= 0) traits->mask_id = mask_id;
+  if (traits->mask_id < 0 && traits->attention != ops::AttentionKind::kCausal) {
+    return InvalidArgument("{}: field 'mask_token_id' is missing; name the mask token's id",
+                           opened.files.config_name);
   }
   return OkStatus();
 }
@@ -50,25 +64,15 @@ Status CheckMemory(const OpenedModel& opened, const std::optional<ops::WeightFor
 
 }  // namespace
 
-Result<OpenedModel> OpenModel(const std::string& path, ops::TokenId mask_id) {
+Result<OpenedModel> OpenModel(const std::string& path) {
   OpenedModel opened;
   TESSERA_ASSIGN_OR_RETURN(opened.files, OpenModelFiles(path));
   TESSERA_ASSIGN_OR_RETURN(const JsonObject config,
                            JsonObject::Of(opened.files.config, opened.files.config_name));
   TESSERA_ASSIGN_OR_RETURN(opened.architecture, models::FindArchitecture(config));
   TESSERA_ASSIGN_OR_RETURN(opened.config, opened.architecture->parse(config));
-  ops::ModelTraits& traits = opened.config.traits;
-  if (mask_id >= 0) {
-    if (mask_id >= traits.vocab_size) {
-      return InvalidArgument("mask id: got {}, accepted: 0..{}", mask_id, traits.vocab_size - 1);
-    }
-    traits.mask_id = mask_id;
-  }
-  if (traits.mask_id < 0 && traits.attention != ops::AttentionKind::kCausal) {
-    return InvalidArgument("{}: field 'mask_token_id' is missing; name the mask token's id",
-                           opened.files.config_name);
-  }
-  TESSERA_RETURN_IF_ERROR(AddGenerationStops(opened.files.folder, &opened.config));
+  opened.default_strategy = opened.architecture->default_strategy;
+  TESSERA_RETURN_IF_ERROR(ReadGenerationConfig(&opened));
   return opened;
 }
 
@@ -78,10 +82,12 @@ Result<LoadedModel> LoadModel(const LoadSpec& spec) {
   TESSERA_ASSIGN_OR_RETURN(
       loaded.device,
       backend::MakeDevice({.name = spec.device, .isa = spec.isa, .threads = spec.threads}));
-  TESSERA_ASSIGN_OR_RETURN(const OpenedModel opened, OpenModel(spec.path, spec.mask_id));
+  TESSERA_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(spec.path));
+  TESSERA_RETURN_IF_ERROR(ReplaceMask(opened, spec.mask_id, &opened.config.traits));
   TESSERA_RETURN_IF_ERROR(CheckMemory(opened, format));
   loaded.folder = opened.files.folder;
   loaded.architecture = opened.architecture;
+  loaded.default_strategy = opened.default_strategy;
   TESSERA_ASSIGN_OR_RETURN(
       loaded.model, models::Decoder::Load(opened.config, *opened.files.tensors, *loaded.device,
                                           {.format = format, .progress = spec.progress}));

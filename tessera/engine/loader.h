@@ -18,11 +18,12 @@ struct OpenedModel {
   ModelFiles files;
   const models::Architecture* architecture = nullptr;
   models::DecoderConfig config;
+  std::string default_strategy;
 };
 
-// `mask_id` >= 0 replaces the mask token of the config. End-of-text ids of generation_config.json
-// are added to those of config.json.
-Result<OpenedModel> OpenModel(const std::string& path, ops::TokenId mask_id);
+// Two things come from generation_config.json when it is there: end-of-text ids, added to those of
+// config.json, and "tessera_strategy", which replaces the architecture's default strategy.
+Result<OpenedModel> OpenModel(const std::string& path);
 
 struct LoadSpec {
   std::string path;
@@ -30,13 +31,14 @@ struct LoadSpec {
   std::string isa = "auto";
   int threads = 0;
   std::string dtype = "auto";
-  ops::TokenId mask_id = -1;
+  ops::TokenId mask_id = -1;  // >= 0 replaces the mask token of the config
   std::function<bool(int64_t, int64_t)> progress;
 };
 
 struct LoadedModel {
   std::string folder;
   const models::Architecture* architecture = nullptr;
+  std::string default_strategy;
   std::unique_ptr<ops::Device> device;
   std::unique_ptr<models::Decoder> model;  // after device: it refers to it
 };
