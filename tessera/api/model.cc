@@ -5,7 +5,7 @@
 #include <cmath>
 #include <optional>
 
-#include "tessera/api/model_info.h"
+#include "tessera/api/internal/model_info.h"
 #include "tessera/decode/registry.h"
 #include "tessera/engine/engine.h"
 #include "tessera/engine/loader.h"

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tessera/api/model_info.h"
+#include "tessera/api/internal/model_info.h"
 #include "tessera/backend/machine.h"
 #include "tessera/decode/registry.h"
 #include "tessera/engine/loader.h"

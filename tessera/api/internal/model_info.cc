@@ -1,4 +1,4 @@
-#include "tessera/api/model_info.h"
+#include "tessera/api/internal/model_info.h"
 
 namespace tessera::api {
 
