@@ -21,6 +21,7 @@ Status RunCommand(const Args& args);
 Status ChatCommand(const Args& args);
 Status BenchCommand(const Args& args);
 Status ScoreCommand(const Args& args);
+Status LogitsCommand(const Args& args);
 Status DemoCommand(const Args& args);
 Status InspectCommand(const Args& args);
 Status StrategiesCommand(const Args& args);

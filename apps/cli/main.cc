@@ -25,6 +25,7 @@ constexpr Command kCommands[] = {
     {"demo", "what the default model can do, and how fast", DemoCommand},
     {"bench", "compare strategies and models: speed, forwards, accuracy", BenchCommand},
     {"score", "negative log-likelihood and perplexity of a text", ScoreCommand},
+    {"logits", "raw network outputs, to compare with another implementation", LogitsCommand},
     {"inspect", "what a checkpoint folder holds", InspectCommand},
     {"strategies", "every way to decode, with its options", StrategiesCommand},
     {"synth", "write a random checkpoint of any architecture and size", SynthCommand},

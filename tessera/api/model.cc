@@ -216,6 +216,7 @@ class ModelImpl : public Model {
       std::span<const GenerateRequest> requests) override;
 
   Result<Score> ScoreIds(std::span<const TokenId> ids) override;
+  Result<std::vector<float>> Logits(std::span<const TokenId> ids) override;
   Result<std::vector<ForwardTiming>> TimeForwards(std::span<const int32_t> rows, int32_t keys,
                                                   int32_t repeats) override;
 
@@ -250,7 +251,9 @@ class ModelImpl : public Model {
     return Encode(request.text, /*special=*/true);
   }
 
-  // One sequence's rows for ScoreIds and TimeForwards.
+  Status CheckIds(std::span<const TokenId> ids, int32_t least) const;
+
+  // One sequence's rows for ScoreIds, Logits and TimeForwards.
   struct PlainForward {
     std::vector<TokenId> tokens;
     std::vector<int32_t> positions;
@@ -362,14 +365,10 @@ models::ForwardInput ModelImpl::InputOf(const PlainForward& forward, std::span<c
           .out_rows = out_rows};
 }
 
-Result<Score> ModelImpl::ScoreIds(std::span<const TokenId> ids) {
-  if (traits_.attention != ops::AttentionKind::kCausal) {
-    return InvalidArgument("the likelihood of a text needs a causal model; this one is {}",
-                           info_.attention);
-  }
+Status ModelImpl::CheckIds(std::span<const TokenId> ids, int32_t least) const {
   const int32_t length = static_cast<int32_t>(ids.size());
-  if (length < 2 || length > traits_.max_positions) {
-    return InvalidArgument("got {} tokens, accepted: 2..{} (the model's context)", length,
+  if (length < least || length > traits_.max_positions) {
+    return InvalidArgument("got {} tokens, accepted: {}..{} (the model's context)", length, least,
                            traits_.max_positions);
   }
   for (const TokenId id : ids) {
@@ -377,6 +376,32 @@ Result<Score> ModelImpl::ScoreIds(std::span<const TokenId> ids) {
       return InvalidArgument("token {}: accepted: 0..{}", id, traits_.vocab_size - 1);
     }
   }
+  return OkStatus();
+}
+
+Result<std::vector<float>> ModelImpl::Logits(std::span<const TokenId> ids) {
+  TESSERA_RETURN_IF_ERROR(CheckIds(ids, 1));
+  const int32_t length = static_cast<int32_t>(ids.size());
+  TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<kv::KvCache> kv,
+                           loaded_.model->MakeKvCache(length / ops::kPageRows + 1));
+  kv::PageTable pages(kv->pool());
+  TESSERA_RETURN_IF_ERROR(pages.Reserve(length));
+  PlainForward forward{.tokens = {ids.begin(), ids.end()}, .positions = {}, .keys = {{0, length}}};
+  for (int32_t i = 0; i < length; ++i) forward.positions.push_back(i);
+  std::vector<ops::AttentionGroup> groups;
+  std::vector<float> logits;
+  TESSERA_RETURN_IF_ERROR(loaded_.model->ForwardLogits(
+      InputOf(forward, pages.pages(), &groups, forward.positions), *kv, &logits));
+  return logits;
+}
+
+Result<Score> ModelImpl::ScoreIds(std::span<const TokenId> ids) {
+  if (traits_.attention != ops::AttentionKind::kCausal) {
+    return InvalidArgument("the likelihood of a text needs a causal model; this one is {}",
+                           info_.attention);
+  }
+  TESSERA_RETURN_IF_ERROR(CheckIds(ids, 2));
+  const int32_t length = static_cast<int32_t>(ids.size());
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<kv::KvCache> kv,
                            loaded_.model->MakeKvCache(length / ops::kPageRows + 1));
   kv::PageTable pages(kv->pool());

@@ -162,6 +162,9 @@ class Model {
   virtual Status CheckStrategy(const std::string& strategy) const = 0;
 
   virtual Result<Score> ScoreIds(std::span<const TokenId> ids) = 0;
+  // Raw network outputs [ids, vocab] under the model's own attention, one forward; row i is the
+  // output at position i, whatever position it predicts.
+  virtual Result<std::vector<float>> Logits(std::span<const TokenId> ids) = 0;
   virtual Result<std::vector<ForwardTiming>> TimeForwards(std::span<const int32_t> rows,
                                                           int32_t keys, int32_t repeats) = 0;
 };
