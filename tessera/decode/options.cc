@@ -66,6 +66,9 @@ std::string AcceptedValues(const OptionSpec& spec) {
   if (std::holds_alternative<std::string>(spec.default_value)) {
     return spec.choices.empty() ? "text" : fmt::format("{}", fmt::join(spec.choices, "|"));
   }
+  if (std::holds_alternative<int64_t>(spec.default_value)) {
+    return fmt::format("{:.0f}..{:.0f}", spec.min, spec.max);
+  }
   return fmt::format("{:g}..{:g}", spec.min, spec.max);
 }
 
