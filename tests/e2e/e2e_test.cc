@@ -69,7 +69,7 @@ Outcome RunShell(const std::string& command, const std::string& input) {
     unsetenv("TESSERA_MODEL");
     if (chdir((folder / "tmp").c_str()) != 0) _exit(125);
     // The limit is for hangs: a whole case takes well below a second, with sanitizers a few.
-    execlp("timeout", "timeout", "-k", "5", "120", "bash", "-c", command.c_str(), nullptr);
+    execlp("timeout", "timeout", "-k", "5", "600", "bash", "-c", command.c_str(), nullptr);
     _exit(127);
   }
   int status = 0;
