@@ -68,7 +68,7 @@ Outcome RunShell(const std::string& command, const std::string& input) {
     setenv("TMP", (folder / "tmp").c_str(), 1);
     unsetenv("TESSERA_MODEL");
     if (chdir((folder / "tmp").c_str()) != 0) _exit(125);
-    // The limit is for hangs: a whole case takes well below a second, with sanitizers a few.
+    // The limit is for hangs: most cases take well below a second, the demo minutes with sanitizers.
     execlp("timeout", "timeout", "-k", "5", "600", "bash", "-c", command.c_str(), nullptr);
     _exit(127);
   }
