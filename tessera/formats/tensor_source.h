@@ -12,6 +12,7 @@
 
 #include "tessera/base/status.h"
 #include "tessera/formats/mapped_file.h"
+#include "tessera/tensor/quantized.h"
 #include "tessera/tensor/tensor.h"
 
 namespace tessera {
@@ -30,6 +31,8 @@ class TensorSource {
   virtual std::vector<std::string> names() const = 0;
   // Null when there is no such tensor or its dtype is not supported.
   virtual const TensorView* Find(std::string_view name) const = 0;
+  // Null unless the tensor is stored as integers with scales; Find() returns null for such a one.
+  virtual const QuantizedTensor* FindQuantized(std::string_view /*name*/) const { return nullptr; }
   // Bytes of all tensors as stored.
   virtual int64_t total_bytes() const = 0;
   // Paging hint for one tensor, for example kDontNeed once it is packed.

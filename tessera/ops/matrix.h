@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "tessera/tensor/quantized.h"
 #include "tessera/tensor/tensor.h"
 
 namespace tessera::ops {
@@ -20,9 +21,21 @@ struct WeightFormat {
   bool operator==(const WeightFormat&) const = default;
 };
 
-// Tensors [out_i, in] stacked along their output features, for example Q, K and V.
+// One tensor [out, in] as its file stores it: floats, or integers when `quantized` is set.
+struct MatrixPart {
+  MatrixPart(TensorView view) : floats(std::move(view)) {}                       // NOLINT
+  MatrixPart(const QuantizedTensor* tensor) : quantized(tensor) {}               // NOLINT
+  const Shape& shape() const { return quantized != nullptr ? quantized->shape() : floats.shape; }
+
+  TensorView floats;
+  const QuantizedTensor* quantized = nullptr;  // lives until Pack has returned
+};
+
+// Tensors [out_i, in] stacked along their output features, for example Q, K and V. Pack converts
+// every part to `format`: integers that fit it keep their codes and scales, all else is rounded to
+// the nearest.
 struct MatrixSource {
-  std::vector<TensorView> parts;
+  std::vector<MatrixPart> parts;
   WeightFormat format;
 };
 

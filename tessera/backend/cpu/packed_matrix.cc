@@ -134,9 +134,13 @@ Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source
   }
   if (source.parts.empty()) return InvalidArgument("weight matrix has no parts");
   int64_t out = 0;
-  for (const TensorView& part : source.parts) {
+  for (const ops::MatrixPart& source_part : source.parts) {
+    if (source_part.quantized != nullptr) {
+      return Unimplemented("quantised weights on device cpu; accepted: f32, f16, bf16");
+    }
+    const TensorView& part = source_part.floats;
     if (part.shape.size() != 2 || part.shape[0] < 1 || part.shape[1] < 1 ||
-        part.shape[1] != source.parts[0].shape[1]) {
+        part.shape[1] != source.parts[0].shape()[1]) {
       return InvalidArgument("weight matrix part has shape {}; accepted: [out, in] with one in",
                              ToString(part.shape));
     }
@@ -146,7 +150,7 @@ Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source
     }
     out += part.shape[0];
   }
-  const int64_t in = source.parts[0].shape[1];
+  const int64_t in = source.parts[0].shape()[1];
 
   const int64_t padded_in = (in + kInputPad - 1) / kInputPad * kInputPad;
   const int64_t panel_bytes = padded_in * kPanel * (type == ops::WeightType::kF32 ? 4 : 2);
@@ -167,7 +171,7 @@ Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source
 
   std::vector<SourceRow> rows(static_cast<size_t>(panels * kPanel));
   int64_t next = 0;
-  for (const TensorView& part : source.parts) {
+  for (const auto& [part, quantized] : source.parts) {
     for (int64_t row = 0; row < part.shape[0]; ++row) {
       rows[next++] = {part.data + row * in * SizeOf(part.dtype), part.dtype};
     }

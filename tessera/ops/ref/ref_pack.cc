@@ -30,13 +30,33 @@ void RoundGroup(std::span<float> group, int levels, bool symmetric) {
   }
 }
 
+void AppendDequantized(const QuantizedTensor& tensor, std::vector<float>* values) {
+  const int64_t in = tensor.shape()[1], groups = tensor.layout().NumGroups(in);
+  const int64_t group = tensor.layout().group > 0 ? tensor.layout().group : in;
+  std::vector<uint8_t> codes(static_cast<size_t>(in));
+  std::vector<float> scales(static_cast<size_t>(groups)), mins(static_cast<size_t>(groups));
+  for (int64_t row = 0; row < tensor.shape()[0]; ++row) {
+    tensor.ReadRow(row, codes.data(), scales.data(), mins.data());
+    for (int64_t k = 0; k < in; ++k) {
+      const size_t g = static_cast<size_t>(k / group);
+      values->push_back(scales[g] * codes[static_cast<size_t>(k)] + mins[g]);
+    }
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<RefMatrix>> Pack(const MatrixSource& source) {
   if (source.parts.empty()) return InvalidArgument("pack: no tensors to stack");
   int64_t out = 0, in = -1;
   std::vector<float> values;
-  for (const TensorView& part : source.parts) {
+  for (const auto& [part, quantized] : source.parts) {
+    if (quantized != nullptr) {
+      AppendDequantized(*quantized, &values);
+      out += quantized->shape()[0];
+      in = quantized->shape()[1];
+      continue;
+    }
     if (part.shape.size() != 2 || (in >= 0 && part.shape[1] != in)) {
       return InvalidArgument("pack: shape {} cannot be stacked; expected [any, {}]",
                              ToString(part.shape), in >= 0 ? fmt::to_string(in) : "in");
