@@ -1,7 +1,8 @@
 // How near the linear kernels come to the machine: memory once, or arithmetic at the peak rate.
 //
-//   linear_bench [--isa LEVEL]... [--format bf16|f32]... [--threads N]... [--rows N]...
+//   linear_bench [--isa LEVEL]... [--format FORMAT]... [--threads N]... [--rows N]...
 //                [--shape OUTxIN]... [--reps N]
+// FORMAT: f32, bf16, int8, int8-gN, int4-gN (N: 32, 64, 128)
 //
 // Each row count runs once per repetition, in turn, on the next of several copies of the weights
 // (together larger than any last-level cache), so that noise and cache state hit all alike. The
@@ -73,6 +74,21 @@ bool Parse(int argc, char** argv, Options* options) {
   return true;
 }
 
+bool ParseFormat(const std::string& text, ops::WeightFormat* format) {
+  const std::string type = text.substr(0, text.find("-g"));
+  if (type.size() < text.size()) format->group = std::atoi(text.c_str() + type.size() + 2);
+  if (type == "f32") format->type = ops::WeightType::kF32;
+  if (type == "bf16") format->type = ops::WeightType::kBF16;
+  if (type == "int8") format->type = ops::WeightType::kInt8;
+  if (type == "int4") format->type = ops::WeightType::kInt4;
+  return type == "f32" || type == "bf16" || type == "int8" || type == "int4";
+}
+
+double Peak(const ops::WeightFormat& format, cpu::Isa isa) {
+  if (format.type == ops::WeightType::kF32) return PeakF32(isa);
+  return PeakBF16(isa) * (format.type == ops::WeightType::kBF16 ? 1 : 2);  // int8: twice as many
+}
+
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
@@ -84,7 +100,7 @@ double Least(const std::vector<double>& values) {
 
 // Copies of one weight matrix: at least 300 MB, so none is still in a cache when its turn comes.
 std::vector<std::unique_ptr<cpu::PackedMatrix>> MakeWeights(int64_t out, int64_t in,
-                                                            ops::WeightType type,
+                                                            ops::WeightFormat format,
                                                             ThreadPool& pool) {
   std::vector<uint16_t> values(static_cast<size_t>(out * in));
   uint32_t state = 1;
@@ -94,8 +110,8 @@ std::vector<std::unique_ptr<cpu::PackedMatrix>> MakeWeights(int64_t out, int64_t
   }
   ops::MatrixSource source;
   source.parts.push_back(
-      {reinterpret_cast<const std::byte*>(values.data()), DType::kBF16, {out, in}});
-  source.format.type = type;
+      TensorView{reinterpret_cast<const std::byte*>(values.data()), DType::kBF16, {out, in}});
+  source.format = format;
   std::vector<std::unique_ptr<cpu::PackedMatrix>> copies;
   int64_t bytes = 0;
   const double start = Now();
@@ -113,9 +129,9 @@ std::vector<std::unique_ptr<cpu::PackedMatrix>> MakeWeights(int64_t out, int64_t
   return copies;
 }
 
-void RunShape(int64_t out, int64_t in, cpu::Isa isa, ops::WeightType type, ThreadPool& pool,
+void RunShape(int64_t out, int64_t in, cpu::Isa isa, ops::WeightFormat format, ThreadPool& pool,
               const Options& options) {
-  const auto weights = MakeWeights(out, in, type, pool);
+  const auto weights = MakeWeights(out, in, format, pool);
   const int64_t max_rows = *std::max_element(options.rows.begin(), options.rows.end());
   std::vector<float> x(static_cast<size_t>(max_rows * in)), y(static_cast<size_t>(max_rows * out));
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 17) * 0.1f - 0.8f;
@@ -144,7 +160,7 @@ void RunShape(int64_t out, int64_t in, cpu::Isa isa, ops::WeightType type, Threa
 
   // Bandwidth is a property of the machine, so its best turn counts; times are what users see.
   const double bandwidth = *std::max_element(bandwidths.begin(), bandwidths.end());
-  const double peak = pool.size() * (type == ops::WeightType::kF32 ? PeakF32(isa) : PeakBF16(isa));
+  const double peak = pool.size() * Peak(format, isa);
   std::printf("%lld x %lld  read %.1f (median %.1f) GB/s  peak %.0f GFLOP/s\n",
               static_cast<long long>(out), static_cast<long long>(in), bandwidth * 1e-9,
               Median(bandwidths) * 1e-9, peak * 1e-9);
@@ -168,14 +184,15 @@ int Main(int argc, char** argv) {
   Options options;
   if (!Parse(argc, argv, &options)) {
     std::fprintf(stderr,
-                 "usage: linear_bench [--isa LEVEL] [--format bf16|f32] [--threads N] "
+                 "usage: linear_bench [--isa LEVEL] [--format FORMAT] [--threads N] "
                  "[--rows N] [--shape OUTxIN] [--reps N]\n");
     return 2;
   }
   for (const int threads : options.threads) {
     ThreadPool pool(threads);
     for (const std::string& format : options.formats) {
-      const ops::WeightType type = format == "f32" ? ops::WeightType::kF32 : ops::WeightType::kBF16;
+      ops::WeightFormat weights;
+      if (!ParseFormat(format, &weights)) return 2;
       for (const std::string& name : options.isas) {
         const auto isa = cpu::ParseIsa(name);
         if (!isa.ok()) {
@@ -185,7 +202,7 @@ int Main(int argc, char** argv) {
         for (const auto& [out, in] : options.shapes) {
           std::printf("\n== %s, %s weights, %d threads: ", name.c_str(), format.c_str(),
                       pool.size());
-          RunShape(out, in, *isa, type, pool, options);
+          RunShape(out, in, *isa, weights, pool, options);
           std::fflush(stdout);
         }
       }

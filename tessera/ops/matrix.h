@@ -23,8 +23,8 @@ struct WeightFormat {
 
 // One tensor [out, in] as its file stores it: floats, or integers when `quantized` is set.
 struct MatrixPart {
-  MatrixPart(TensorView view) : floats(std::move(view)) {}                       // NOLINT
-  MatrixPart(const QuantizedTensor* tensor) : quantized(tensor) {}               // NOLINT
+  MatrixPart(TensorView view) : floats(std::move(view)) {}          // NOLINT
+  MatrixPart(const QuantizedTensor* tensor) : quantized(tensor) {}  // NOLINT
   const Shape& shape() const { return quantized != nullptr ? quantized->shape() : floats.shape; }
 
   TensorView floats;

@@ -59,4 +59,18 @@ inline float FloatFromF16(uint16_t bits) {
   return std::bit_cast<float>(sign | (exponent32 << 23) | (mantissa << 13));
 }
 
+// binary32 to binary16: round to nearest even, overflow to infinity, NaN stays NaN.
+inline uint16_t F16FromFloat(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
+  if (magnitude >= 0x477ff000) return static_cast<uint16_t>(sign | 0x7c00);  // 65520 and above
+  if (magnitude < 0x38800000) {  // below 2^-14: adding 0.5 leaves multiples of 2^-24 at the end
+    const uint32_t sum = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f);
+    return static_cast<uint16_t>(sign | (sum - 0x3f000000));
+  }
+  return static_cast<uint16_t>(sign |
+                               ((magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >> 13));
+}
+
 }  // namespace tessera

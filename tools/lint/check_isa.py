@@ -10,7 +10,7 @@ import subprocess
 
 import common
 
-ISAS = ("avx2", "avx512", "avx512bf16", "amx")
+ISAS = ("avx2", "avx512", "avx512vnni", "avx512bf16", "amx")
 
 
 def foreign_weak_symbols(path, isa):

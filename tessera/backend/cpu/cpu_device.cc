@@ -35,6 +35,7 @@ const OpKernels& GetOpKernels([[maybe_unused]] Isa isa) {
     case Isa::kGeneric: return generic::kOpKernels;
     case Isa::kAvx2: return avx2::kOpKernels;
     case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
     case Isa::kAvx512Bf16:
     case Isa::kAmx: return avx512::kOpKernels;
   }

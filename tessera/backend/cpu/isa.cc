@@ -68,12 +68,15 @@ std::vector<Isa> Detect() {
   }
   isas.push_back(Isa::kAvx512);
 
+  if (!Bit(leaf7.ecx, 11) /*AVX512_VNNI*/) return isas;
+  isas.push_back(Isa::kAvx512Vnni);
+
   if (!Bit(leaf7_1.eax, 5) /*AVX512_BF16*/) return isas;
   isas.push_back(Isa::kAvx512Bf16);
 
   const bool tile_state = (state & 0x60000) == 0x60000;  // tile configuration and data
   if (!(tile_state && Bit(leaf7.edx, 24) /*AMX-TILE*/ && Bit(leaf7.edx, 22) /*AMX-BF16*/ &&
-        MayUseTiles())) {
+        Bit(leaf7.edx, 25) /*AMX-INT8*/ && MayUseTiles())) {
     return isas;
   }
   isas.push_back(Isa::kAmx);
@@ -93,6 +96,7 @@ std::string_view Name(Isa isa) {
     case Isa::kGeneric: return "generic";
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
+    case Isa::kAvx512Vnni: return "avx512vnni";
     case Isa::kAvx512Bf16: return "avx512bf16";
     case Isa::kAmx: return "amx";
   }

@@ -14,8 +14,9 @@ enum class Isa : uint8_t {
   kGeneric,     // whatever the compiler's baseline is
   kAvx2,        // AVX2, FMA, F16C
   kAvx512,      // + AVX-512 F, BW, DQ, VL
+  kAvx512Vnni,  // + AVX-512 VNNI
   kAvx512Bf16,  // + AVX-512 BF16
-  kAmx,         // + AMX tiles, AMX-BF16
+  kAmx,         // + AMX tiles, AMX-BF16, AMX-INT8
 };
 
 // "generic", "avx2", "avx512", "avx512bf16", "amx"

@@ -10,9 +10,20 @@ namespace {
 // Panels per unit of work: even, because kernels work on two panels at a time.
 constexpr int64_t kGrain = 2;
 
-const LinearKernel& KernelFor(const LinearKernels& kernels, const PackedMatrix& weight) {
-  return weight.format().type == ops::WeightType::kF32 ? kernels.f32 : kernels.bf16;
+const LinearKernel& KernelFor(const LinearKernels& kernels, const PackedMatrix& weight,
+                              int64_t rows) {
+  const bool few = rows <= kernels.few_rows;
+  switch (weight.format().type) {
+    case ops::WeightType::kF32: return kernels.f32;
+    case ops::WeightType::kBF16: return kernels.bf16;
+    case ops::WeightType::kInt8: return few ? kernels.int8_few : kernels.int8;
+    case ops::WeightType::kInt4: return few ? kernels.int4_few : kernels.int4;
+  }
+  return kernels.f32;
 }
+
+// Up to this many rows, 16-row tiles hold too little for the scaling after them to pay.
+constexpr int64_t kFewAmxRows = 6;
 
 }  // namespace
 
@@ -20,25 +31,55 @@ const LinearKernels& GetLinearKernels(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::kAvx2: {
-      static const LinearKernels kernels = {"avx2", avx2::kLinearF32, avx2::kLinearBf16};
+      static const LinearKernels kernels = {.name = "avx2",
+                                            .f32 = avx2::kLinearF32,
+                                            .bf16 = avx2::kLinearBf16,
+                                            .int8 = avx2::kLinearInt8,
+                                            .int4 = avx2::kLinearInt4};
       return kernels;
     }
-    case Isa::kAvx512: {
-      static const LinearKernels kernels = {"avx512", avx512::kLinearF32, avx512::kLinearBf16};
+    case Isa::kAvx512: {  // without VNNI, 512-bit integers gain nothing over AVX2 worth a kernel
+      static const LinearKernels kernels = {.name = "avx512",
+                                            .f32 = avx512::kLinearF32,
+                                            .bf16 = avx512::kLinearBf16,
+                                            .int8 = avx2::kLinearInt8,
+                                            .int4 = avx2::kLinearInt4};
+      return kernels;
+    }
+    case Isa::kAvx512Vnni: {
+      static const LinearKernels kernels = {.name = "avx512vnni",
+                                            .f32 = avx512::kLinearF32,
+                                            .bf16 = avx512::kLinearBf16,
+                                            .int8 = avx512vnni::kLinearInt8,
+                                            .int4 = avx512vnni::kLinearInt4};
       return kernels;
     }
     case Isa::kAvx512Bf16: {
-      static const LinearKernels kernels = {"avx512bf16", avx512::kLinearF32,
-                                            avx512bf16::kLinearBf16};
+      static const LinearKernels kernels = {.name = "avx512bf16",
+                                            .f32 = avx512::kLinearF32,
+                                            .bf16 = avx512bf16::kLinearBf16,
+                                            .int8 = avx512vnni::kLinearInt8,
+                                            .int4 = avx512vnni::kLinearInt4};
       return kernels;
     }
     case Isa::kAmx: {
-      static const LinearKernels kernels = {"amx", avx512::kLinearF32, amx::kLinearBf16};
+      static const LinearKernels kernels = {.name = "amx",
+                                            .f32 = avx512::kLinearF32,
+                                            .bf16 = amx::kLinearBf16,
+                                            .int8 = amx::kLinearInt8,
+                                            .int4 = amx::kLinearInt4,
+                                            .few_rows = kFewAmxRows,
+                                            .int8_few = avx512vnni::kLinearInt8,
+                                            .int4_few = avx512vnni::kLinearInt4};
       return kernels;
     }
 #endif
     default: {
-      static const LinearKernels kernels = {"generic", generic::kLinearF32, generic::kLinearBf16};
+      static const LinearKernels kernels = {.name = "generic",
+                                            .f32 = generic::kLinearF32,
+                                            .bf16 = generic::kLinearBf16,
+                                            .int8 = generic::kLinearInt8,
+                                            .int4 = generic::kLinearInt4};
       return kernels;
     }
   }
@@ -46,11 +87,13 @@ const LinearKernels& GetLinearKernels(Isa isa) {
 
 PackedRows PackRows(const float* x, int64_t rows, const PackedMatrix& weight,
                     const LinearKernels& kernels, ThreadPool& pool, Scratch& scratch) {
-  const LinearKernel& kernel = KernelFor(kernels, weight);
+  const LinearKernel& kernel = KernelFor(kernels, weight, rows);
   const int64_t padded_rows =
       (rows + kernel.row_multiple - 1) / kernel.row_multiple * kernel.row_multiple;
-  std::byte* packed =
-      scratch.Reserve(static_cast<size_t>(padded_rows * weight.padded_in() * kernel.x_bytes));
+  const QuantLayout& layout = weight.layout();
+  int64_t row_bytes = weight.padded_in() * kernel.x_bytes;
+  if (layout.segment > 0) row_bytes += weight.padded_in() / layout.segment * kernel.segment_bytes;
+  std::byte* packed = scratch.Reserve(static_cast<size_t>(padded_rows * row_bytes));
   const int64_t blocks = NumBlocks(rows, kernel.max_block_rows);
   pool.ParallelFor(blocks, /*grain=*/1, [&](int64_t begin, int64_t end, int) {
     kernel.pack_rows({.x = x,
@@ -60,7 +103,10 @@ PackedRows PackRows(const float* x, int64_t rows, const PackedMatrix& weight,
                       .padded_in = weight.padded_in(),
                       .block_begin = begin,
                       .block_end = end,
-                      .packed = packed});
+                      .packed = packed,
+                      .segment = layout.segment,
+                      .scale_unit = layout.scale_unit,
+                      .min_unit = layout.min_unit});
   });
   return {.kernel = &kernel, .data = packed, .rows = rows};
 }
@@ -78,7 +124,8 @@ void LinearPanels(const PackedRows& x, const PackedMatrix& weight, int64_t panel
                     .bias = nullptr,
                     .y = y,
                     .y_stride = y_stride,
-                    .accumulate = 0});
+                    .accumulate = 0,
+                    .layout = weight.layout()});
 }
 
 void Linear(const ops::LinearArgs& args, const LinearKernels& kernels, ThreadPool& pool,
@@ -97,7 +144,8 @@ void Linear(const ops::LinearArgs& args, const LinearKernels& kernels, ThreadPoo
                       .bias = args.bias,
                       .y = args.y + begin * kPanel,
                       .y_stride = weight.out(),
-                      .accumulate = args.accumulate ? 1 : 0});
+                      .accumulate = args.accumulate ? 1 : 0,
+                      .layout = weight.layout()});
   });
 }
 

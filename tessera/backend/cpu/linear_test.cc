@@ -12,11 +12,24 @@
 #include <vector>
 
 #include "tessera/backend/cpu/amx/linear_tile_model.h"
+#include "tessera/ops/weight_rounding.h"
 
 namespace tessera::cpu {
 namespace {
 
+using ops::WeightFormat;
 using ops::WeightType;
+
+bool IsInteger(const WeightFormat& format) {
+  return format.type == WeightType::kInt8 || format.type == WeightType::kInt4;
+}
+
+std::string FormatName(const WeightFormat& format) {
+  const char* names[] = {"F32", "BF16", "Int8", "Int4"};
+  std::string name = names[static_cast<int>(format.type)];
+  if (IsInteger(format)) name += fmt::format("Group{}", format.group);
+  return name + (format.symmetric ? "" : "Asymmetric");
+}
 
 constexpr float kPoison = -12345.5f;  // outputs before a call; no case produces it
 constexpr int64_t kMaxRows = 257;
@@ -26,7 +39,11 @@ constexpr int64_t kRowCounts[] = {0, 1, 2, 3, 12, 13, 32, 33, 64, kMaxRows};
 std::vector<LinearKernels> AllKernels() {
   std::vector<LinearKernels> all;
   for (const Isa isa : AvailableIsas()) all.push_back(GetLinearKernels(isa));
-  all.push_back({"amx-model", generic::kLinearF32, TileKernel<TileModel>("amx-model")});
+  all.push_back({.name = "amx-model",
+                 .f32 = generic::kLinearF32,
+                 .bf16 = TileKernel<TileModel>("amx-model"),
+                 .int8 = QuantTileKernel<TileModel, 8>("amx-model"),
+                 .int4 = QuantTileKernel<TileModel, 4>("amx-model")});
   return all;
 }
 
@@ -40,21 +57,21 @@ std::vector<float> Values(int64_t count, uint32_t seed) {
   return values;
 }
 
-float AsStored(float value, WeightType type) {
-  return type == WeightType::kF32 ? value : FloatFromBF16(BF16FromFloat(value));
+float AsStored(float value, const WeightFormat& format) {
+  return format.type == WeightType::kBF16 ? FloatFromBF16(BF16FromFloat(value)) : value;
+}
+
+ops::MatrixPart PartOf(const std::vector<float>& weights, int64_t out, int64_t in) {
+  return TensorView{reinterpret_cast<const std::byte*>(weights.data()), DType::kF32, {out, in}};
 }
 
 std::unique_ptr<PackedMatrix> Pack(const std::vector<float>& weights, int64_t out, int64_t in,
-                                   WeightType type, ThreadPool& pool) {
-  ops::MatrixSource source;
-  source.parts.push_back(
-      {reinterpret_cast<const std::byte*>(weights.data()), DType::kF32, {out, in}});
-  source.format.type = type;
-  return *PackMatrix(source, pool);
+                                   const WeightFormat& format, ThreadPool& pool) {
+  return *PackMatrix({.parts = {PartOf(weights, out, in)}, .format = format}, pool);
 }
 
 struct Problem {
-  WeightType type;
+  WeightFormat format;
   int64_t in;
   int64_t out;
   std::vector<float> x;        // [kMaxRows, in]
@@ -63,9 +80,55 @@ struct Problem {
   std::vector<double> bounds;  // how far an f32 sum in any order may be from it
 };
 
-Problem MakeProblem(WeightType type, int64_t in, int64_t out) {
-  Problem p = {type, in, out, Values(kMaxRows * in, 1), Values(out * in, 2), {}, {}};
+Problem MakeProblem(const WeightFormat& format, int64_t in, int64_t out) {
+  Problem p = {format, in, out, Values(kMaxRows * in, 1), Values(out * in, 2), {}, {}};
   return p;
+}
+
+// Activations as the kernels multiply them: for integer weights every row is rounded to 255 levels
+// between the largest magnitudes of each segment, and one value that is not finite spoils them all.
+std::vector<float> MultipliedActivations(const Problem& p) {
+  std::vector<float> x = p.x;
+  for (float& value : x) value = AsStored(value, p.format);
+  if (!IsInteger(p.format)) return x;
+  const int64_t segment = p.format.group == 0 ? 128 : p.format.group;
+  for (int64_t r = 0; r < kMaxRows; ++r) {
+    for (int64_t begin = 0; begin < p.in; begin += segment) {
+      const int64_t end = std::min(p.in, begin + segment);
+      float largest = 0;
+      bool finite = true;
+      for (int64_t k = begin; k < end; ++k) {
+        largest = std::max(largest, std::abs(x[r * p.in + k]));
+        finite = finite && std::isfinite(x[r * p.in + k]);
+      }
+      for (int64_t k = begin; k < end; ++k) {
+        float& value = x[r * p.in + k];
+        value = !finite       ? std::nanf("")
+                : largest > 0 ? std::nearbyint(value * (127 / largest)) * (largest / 127)
+                              : 0.0f;
+      }
+    }
+  }
+  return x;
+}
+
+// Weights as stored: the reference's reading of the same format.
+std::vector<float> StoredWeights(const Problem& p) {
+  std::vector<float> w = p.weights;
+  for (float& value : w) value = AsStored(value, p.format);
+  if (!IsInteger(p.format)) return w;
+  const ops::MatrixPart part = PartOf(p.weights, p.out, p.in);
+  ops::RowReader reader(p.format, p.in);
+  std::vector<int8_t> codes(static_cast<size_t>(p.in));
+  std::vector<ops::GroupCode> groups(static_cast<size_t>(reader.num_groups()));
+  for (int64_t o = 0; o < p.out; ++o) {
+    reader.ReadCodes(part, o, codes.data(), groups.data());
+    for (int64_t k = 0; k < p.in; ++k) {
+      const ops::GroupCode& group = groups[k / reader.group()];
+      w[o * p.in + k] = ops::ScaleValue(group.scale) * codes[k] + ops::ScaleValue(group.min);
+    }
+  }
+  return w;
 }
 
 // Rounding errors of n fused or separate f32 operations: n * 2^-24 of the sum of magnitudes
@@ -74,12 +137,12 @@ Problem MakeProblem(WeightType type, int64_t in, int64_t out) {
 void AddReference(Problem* p) {
   p->sums.assign(kMaxRows * p->out, 0);
   p->bounds.assign(kMaxRows * p->out, 0);
+  const std::vector<float> x = MultipliedActivations(*p), w = StoredWeights(*p);
   for (int64_t r = 0; r < kMaxRows; ++r) {
     for (int64_t o = 0; o < p->out; ++o) {
       double sum = 0, magnitude = 0;
       for (int64_t k = 0; k < p->in; ++k) {
-        const double product = static_cast<double>(AsStored(p->x[r * p->in + k], p->type)) *
-                               AsStored(p->weights[o * p->in + k], p->type);
+        const double product = static_cast<double>(x[r * p->in + k]) * w[o * p->in + k];
         sum += product;
         magnitude += std::abs(product);
       }
@@ -126,8 +189,7 @@ std::vector<float> RunRows(const Problem& p, const PackedMatrix& weight,
 }
 
 std::string Describe(const Problem& p, const LinearKernels& kernels) {
-  return fmt::format("{} {} out {} in {}", kernels.name,
-                     p.type == WeightType::kF32 ? "f32" : "bf16", p.out, p.in);
+  return fmt::format("{} {} out {} in {}", kernels.name, FormatName(p.format), p.out, p.in);
 }
 
 void ExpectFirstRows(const std::vector<float>& y, const std::vector<float>& all, int64_t first,
@@ -138,7 +200,7 @@ void ExpectFirstRows(const std::vector<float>& y, const std::vector<float>& all,
   }
 }
 
-class LinearCases : public testing::TestWithParam<WeightType> {};
+class LinearCases : public testing::TestWithParam<WeightFormat> {};
 
 // Every size against the reference at kMaxRows rows; every smaller count bit for bit against that.
 TEST_P(LinearCases, MatchesReferenceAndIgnoresOtherRows) {
@@ -152,7 +214,7 @@ TEST_P(LinearCases, MatchesReferenceAndIgnoresOtherRows) {
   for (const Size size : sizes) {
     Problem p = MakeProblem(GetParam(), size.in, size.out);
     AddReference(&p);
-    const auto weight = Pack(p.weights, p.out, p.in, p.type, pool);
+    const auto weight = Pack(p.weights, p.out, p.in, p.format, pool);
     for (const LinearKernels& kernels : AllKernels()) {
       const std::string what = Describe(p, kernels);
       const std::vector<float> all = RunRows(p, *weight, kernels, pool, kMaxRows);
@@ -175,8 +237,8 @@ TEST_P(LinearCases, ComparatorCanFail) {
   Problem p = MakeProblem(GetParam(), 67, 20);
   AddReference(&p);
   const int64_t element = 3 * p.in + 5;
-  p.weights[element] += 0.01f;
-  const auto weight = Pack(p.weights, p.out, p.in, p.type, pool);
+  p.weights[element] += 0.5f;
+  const auto weight = Pack(p.weights, p.out, p.in, p.format, pool);
   const std::vector<float> y = RunRows(p, *weight, GetLinearKernels(Isa::kGeneric), pool, 2);
   EXPECT_EQ(FirstWrong(y, p, 2), 3);
   EXPECT_FALSE(Same(std::nan(""), 0, 1e30));
@@ -187,7 +249,7 @@ TEST_P(LinearCases, ComparatorCanFail) {
 TEST_P(LinearCases, ThreadCountDoesNotChangeBits) {
   ThreadPool one(1);
   const Problem p = MakeProblem(GetParam(), 300, 530);
-  const auto weight = Pack(p.weights, p.out, p.in, p.type, one);
+  const auto weight = Pack(p.weights, p.out, p.in, p.format, one);
   for (const LinearKernels& kernels : AllKernels()) {
     for (const int64_t rows : {1, 40}) {
       const std::vector<float> expected = RunRows(p, *weight, kernels, one, rows);
@@ -204,7 +266,7 @@ TEST_P(LinearCases, ThreadCountDoesNotChangeBits) {
 TEST_P(LinearCases, BiasAndAccumulateAddAfterTheSum) {
   ThreadPool pool(2);
   const Problem p = MakeProblem(GetParam(), 70, 45);
-  const auto weight = Pack(p.weights, p.out, p.in, p.type, pool);
+  const auto weight = Pack(p.weights, p.out, p.in, p.format, pool);
   const std::vector<float> bias = Values(p.out, 3);
   for (const LinearKernels& kernels : AllKernels()) {
     for (const int64_t rows : {1, 17}) {
@@ -248,7 +310,7 @@ TEST_P(LinearCases, NonFiniteValuesReachExactlyTheirRowAndColumn) {
     p.weights[36 * in + 3] = -kInf;
     p.weights[2 * in + 1] = 0;  // 0 * infinity
     AddReference(&p);
-    const auto weight = Pack(p.weights, p.out, p.in, p.type, pool);
+    const auto weight = Pack(p.weights, p.out, p.in, p.format, pool);
     for (const LinearKernels& kernels : AllKernels()) {
       for (const int64_t rows : {1, 7, 33}) {
         const std::vector<float> y = RunRows(p, *weight, kernels, pool, rows);
@@ -264,7 +326,7 @@ TEST_P(LinearCases, NonFiniteValuesReachExactlyTheirRowAndColumn) {
 TEST_P(LinearCases, PanelRangesGiveTheSameBits) {
   ThreadPool pool(2);
   const Problem p = MakeProblem(GetParam(), 100, 16 * 6 + 5);
-  const auto weight = Pack(p.weights, p.out, p.in, p.type, pool);
+  const auto weight = Pack(p.weights, p.out, p.in, p.format, pool);
   constexpr int64_t kStride = 16 * 7;
   for (const LinearKernels& kernels : AllKernels()) {
     for (const int64_t rows : {1, 30}) {
@@ -289,20 +351,59 @@ TEST_P(LinearCases, PanelRangesGiveTheSameBits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, LinearCases, testing::Values(WeightType::kF32, WeightType::kBF16),
-                         [](const auto& param) {
-                           return param.param == WeightType::kF32 ? "F32" : "BF16";
-                         });
+INSTANTIATE_TEST_SUITE_P(Formats, LinearCases,
+                         testing::Values(WeightFormat{WeightType::kF32, 0, true},
+                                         WeightFormat{WeightType::kBF16, 0, true},
+                                         WeightFormat{WeightType::kInt8, 0, true},
+                                         WeightFormat{WeightType::kInt8, 64, true},
+                                         WeightFormat{WeightType::kInt8, 32, false},
+                                         WeightFormat{WeightType::kInt4, 0, true},
+                                         WeightFormat{WeightType::kInt4, 32, true},
+                                         WeightFormat{WeightType::kInt4, 64, true},
+                                         WeightFormat{WeightType::kInt4, 128, true},
+                                         WeightFormat{WeightType::kInt4, 32, false},
+                                         WeightFormat{WeightType::kInt4, 128, false}),
+                         [](const auto& param) { return FormatName(param.param); });
+
+// Integer products are exact and every kernel scales them by the same fused operations, so levels
+// with fused multiply-add agree bit for bit: few rows and many may use different kernels.
+TEST(LinearKernelsTest, IntegerKernelsAgreeBitForBit) {
+  ThreadPool pool(2);
+  for (const WeightFormat& format :
+       {WeightFormat{WeightType::kInt8, 0, true}, WeightFormat{WeightType::kInt8, 128, false},
+        WeightFormat{WeightType::kInt4, 32, true}, WeightFormat{WeightType::kInt4, 64, false}}) {
+    const Problem p = MakeProblem(format, 700, 50);
+    const auto weight = Pack(p.weights, p.out, p.in, p.format, pool);
+    std::vector<float> expected;
+    for (const LinearKernels& kernels : AllKernels()) {
+      if (std::string(kernels.name) == "generic") continue;
+      const std::vector<float> y = RunRows(p, *weight, kernels, pool, 40);
+      if (expected.empty()) expected = y;
+      ExpectFirstRows(y, expected, 0, p.out, Describe(p, kernels));
+      if (HasFatalFailure()) return;
+    }
+    EXPECT_FALSE(expected.empty());
+  }
+}
 
 TEST(LinearKernelsTest, AForcedLevelRunsItsOwnCode) {
   for (const Isa isa : AvailableIsas()) {
     const LinearKernels& kernels = GetLinearKernels(isa);
     EXPECT_EQ(kernels.name, Name(isa));
-    EXPECT_EQ(kernels.bf16.isa, Name(isa));
-    // Levels above AVX-512 add bf16 instructions only.
+    // Levels above AVX-512 add instructions for bf16 and integers only.
     EXPECT_EQ(kernels.f32.isa, Name(std::min(isa, Isa::kAvx512)));
+    EXPECT_EQ(kernels.bf16.isa, Name(isa == Isa::kAvx512Vnni ? Isa::kAvx512 : isa));
+    const Isa integers = isa == Isa::kAvx512       ? Isa::kAvx2
+                         : isa == Isa::kAvx512Bf16 ? Isa::kAvx512Vnni
+                                                   : isa;
+    EXPECT_EQ(kernels.int8.isa, Name(integers));
+    EXPECT_EQ(kernels.int4.isa, Name(integers));
     for (const Isa other : AvailableIsas()) {
-      EXPECT_EQ(kernels.bf16.panels == GetLinearKernels(other).bf16.panels, other == isa);
+      const LinearKernels& others = GetLinearKernels(other);
+      EXPECT_EQ(kernels.bf16.panels == others.bf16.panels,
+                std::string(kernels.bf16.isa) == others.bf16.isa);
+      EXPECT_EQ(kernels.int4.panels == others.int4.panels,
+                std::string(kernels.int4.isa) == others.int4.isa);
     }
   }
 }
@@ -311,7 +412,7 @@ TEST(LinearKernelsTest, AForcedLevelRunsItsOwnCode) {
 TEST(LinearKernelsTest, ActivationsAreRoundedToNearestEven) {
   ThreadPool pool(1);
   const std::vector<float> one = {1.0f};
-  const auto weight = Pack(one, 1, 1, WeightType::kBF16, pool);
+  const auto weight = Pack(one, 1, 1, {WeightType::kBF16, 0, true}, pool);
   for (const LinearKernels& kernels : AllKernels()) {
     for (const auto& [x, rounded] : std::vector<std::pair<float, float>>{
              {1 + 0x1p-8f, 1.0f}, {1 + 0x3p-8f, 1 + 0x1p-6f}, {1 + 0x1.01p-8f, 1 + 0x1p-7f}}) {

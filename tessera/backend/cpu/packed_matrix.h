@@ -4,13 +4,16 @@
 //   bf16  [out/16][in/2][16][2]  64 bytes are 16 outputs x 2 consecutive inputs: one row of an AMX
 //                                B tile, one vdpbf16ps operand, two AVX2 registers
 //   f32   [out/16][in][16]       64 bytes are 16 outputs x 1 input
-// Inputs are padded with zeros to a multiple of kInputPad, so kernels have no input remainder.
+//   int8, int4                   scales, mins and codes of a panel: QuantLayout, quant_loops.h
+// Inputs are padded with zeros to a multiple of kInputPad (integers: of 64 and of the segment), so
+// kernels have no input remainder.
 // Immutable after PackMatrix; any number of threads may read it.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 
+#include "tessera/backend/cpu/linear_kernels.h"
 #include "tessera/base/status.h"
 #include "tessera/base/thread_pool.h"
 #include "tessera/ops/matrix.h"
@@ -28,8 +31,9 @@ class PackedMatrix : public ops::Matrix {
 
   int64_t bytes() const override { return num_panels() * panel_bytes(); }
   int64_t num_panels() const { return (out() + kPanel - 1) / kPanel; }
-  int64_t padded_in() const { return (in() + kInputPad - 1) / kInputPad * kInputPad; }
-  int64_t panel_bytes() const { return panel_bytes_; }
+  int64_t padded_in() const { return padded_in_; }
+  int64_t panel_bytes() const { return layout_.panel_bytes; }
+  const QuantLayout& layout() const { return layout_; }  // of floats: panel_bytes only
   const std::byte* data() const { return data_; }
 
   // Weights of one output feature (a row of an embedding table); out: [in].
@@ -38,16 +42,19 @@ class PackedMatrix : public ops::Matrix {
  private:
   friend Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source,
                                                           ThreadPool& pool);
-  PackedMatrix(int64_t out, int64_t in, ops::WeightFormat format, int64_t panel_bytes)
-      : Matrix(out, in, format), panel_bytes_(panel_bytes) {}
+  PackedMatrix(int64_t out, int64_t in, ops::WeightFormat format, int64_t padded_in,
+               const QuantLayout& layout)
+      : Matrix(out, in, format), padded_in_(padded_in), layout_(layout) {}
 
-  int64_t panel_bytes_;
+  int64_t padded_in_;
+  QuantLayout layout_;
   std::byte* data_ = nullptr;  // mapping of mapped_bytes_
   size_t mapped_bytes_ = 0;
 };
 
-// Packs F32, F16 or BF16 tensors [out_i, in], stacked, as f32 or bf16 (round to nearest even).
-// Refuses other dtypes and shapes that do not stack; other formats are kUnimplemented.
+// Packs F32, F16, BF16 or quantised tensors [out_i, in], stacked, as f32, bf16 (round to nearest
+// even), int8 or int4 (ops/weight_rounding.h) with groups of 32, 64, 128 or all inputs. Refuses
+// other dtypes and groups, shapes that do not stack, and weights that the format cannot hold.
 Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source, ThreadPool& pool);
 
 }  // namespace tessera::cpu

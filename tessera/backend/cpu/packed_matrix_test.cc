@@ -9,6 +9,7 @@ namespace tessera::cpu {
 namespace {
 
 using ops::MatrixSource;
+using ops::WeightFormat;
 using ops::WeightType;
 
 // A tensor of `dtype` whose bytes start at an odd address, as in a safetensors file.
@@ -104,11 +105,11 @@ TEST(PackedMatrixTest, RefusesWhatItCannotPack) {
   integers.dtype = DType::kI32;
   EXPECT_EQ(code({.parts = {integers}, .format = {}}), StatusCode::kInvalidArgument);
 
-  const auto quantised =
-      PackMatrix({.parts = {tensor.view}, .format = {WeightType::kInt4, 32}}, pool);
-  EXPECT_EQ(quantised.status().code(), StatusCode::kUnimplemented);
-  for (const char* word : {"linear", "int4", "cpu"}) {
-    EXPECT_NE(quantised.status().message().find(word), std::string::npos) << word;
+  const WeightFormat odd_group = {.type = WeightType::kInt4, .group = 48, .symmetric = true};
+  const auto refused = PackMatrix({.parts = {tensor.view}, .format = odd_group}, pool);
+  EXPECT_EQ(refused.status().code(), StatusCode::kInvalidArgument);
+  for (const char* word : {"48", "32", "64", "128"}) {
+    EXPECT_NE(refused.status().message().find(word), std::string::npos) << word;
   }
 }
 

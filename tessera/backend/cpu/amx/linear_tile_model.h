@@ -1,6 +1,7 @@
 // A software model of the AMX tile instructions that the kernels use, for tests on any machine.
 //
-// Follows the operation sections of the Intel SDM (LDTILECFG, TILELOADD, TILESTORED, TDPBF16PS).
+// Follows the operation sections of the Intel SDM (LDTILECFG, TILELOADD, TILESTORED, TDPBF16PS,
+// TDPBSSD).
 // What would fault on hardware fails a CHECK. Tile state is per thread, as in hardware.
 #pragma once
 
@@ -9,7 +10,9 @@
 #include <cstring>
 
 #include "tessera/backend/cpu/amx/linear_tiles.h"
+#include "tessera/backend/cpu/amx/quant_tiles.h"
 #include "tessera/base/check.h"
+#include "tessera/tensor/dtype.h"
 
 namespace tessera::cpu {
 namespace {
@@ -85,18 +88,23 @@ struct TileModel {
     return Flushed(FloatOf(static_cast<uint32_t>(bits) << 16));
   }
 
-  // Even and odd inputs are summed apart, by fused multiply-add from zero, then added together and
-  // to the accumulator.
   template <int kSum, int kA, int kB>
-  static void DotBf16() {
+  static void CheckProduct() {
     CheckUsable<kSum>();
     CheckUsable<kA>();
     CheckUsable<kB>();
     static_assert(kSum != kA && kSum != kB && kA != kB);
+    TESSERA_CHECK(state.config.rows[kSum] == state.config.rows[kA]);
+    TESSERA_CHECK(state.config.bytes_per_row[kSum] == state.config.bytes_per_row[kB]);
+    TESSERA_CHECK(state.config.bytes_per_row[kA] == 4 * state.config.rows[kB]);
+  }
+
+  // Even and odd inputs are summed apart, by fused multiply-add from zero, then added together and
+  // to the accumulator.
+  template <int kSum, int kA, int kB>
+  static void DotBf16() {
+    CheckProduct<kSum, kA, kB>();
     const TileConfig& config = state.config;
-    TESSERA_CHECK(config.rows[kSum] == config.rows[kA]);
-    TESSERA_CHECK(config.bytes_per_row[kSum] == config.bytes_per_row[kB]);
-    TESSERA_CHECK(config.bytes_per_row[kA] == 4 * config.rows[kB]);
     for (int m = 0; m < config.rows[kA]; ++m) {
       float sums[32] = {};
       for (int k = 0; k < config.bytes_per_row[kA] / 4; ++k) {
@@ -109,6 +117,53 @@ struct TileModel {
         std::memcpy(&sum, &state.bytes[kSum][m][4 * n], 4);
         sum = Flushed(Flushed(sum) + Flushed(sums[2 * n] + sums[2 * n + 1]));
         std::memcpy(&state.bytes[kSum][m][4 * n], &sum, 4);
+      }
+    }
+  }
+
+  template <int kSum, int kA, int kB>
+  static void DotInt8() {
+    CheckProduct<kSum, kA, kB>();
+    const TileConfig& config = state.config;
+    for (int m = 0; m < config.rows[kA]; ++m) {
+      for (int n = 0; n < config.bytes_per_row[kSum] / 4; ++n) {
+        int32_t sum;
+        std::memcpy(&sum, &state.bytes[kSum][m][4 * n], 4);
+        for (int k = 0; k < config.bytes_per_row[kA]; ++k) {
+          sum += static_cast<int8_t>(state.bytes[kA][m][k]) *
+                 static_cast<int8_t>(state.bytes[kB][k / 4][4 * n + k % 4]);
+        }
+        std::memcpy(&state.bytes[kSum][m][4 * n], &sum, 4);
+      }
+    }
+  }
+
+  // The vector operations that amx/quant_linear.cc does between the tiles.
+  static void UnpackInt4(const char* codes, int64_t inputs, char* to) {
+    for (int64_t k = 0; k < inputs; k += 64) {
+      for (int64_t i = 0; i < kHalfLines * 64; ++i) {
+        to[k * 16 + i] = static_cast<char>(codes[k * 8 + i] << 4);
+        to[k * 16 + kHalfLines * 64 + i] = static_cast<char>(codes[k * 8 + i] & 0xf0);
+      }
+    }
+  }
+  static void PrefetchInt8(const char*, int64_t) {}
+  static float Half(const char* from, int index) {
+    uint16_t bits;
+    std::memcpy(&bits, from + 2 * index, 2);
+    return FloatFromF16(bits);
+  }
+  static void ScaleTiles(const ScaleTileArgs& a) {
+    for (int64_t s = 0; s < a.segments; ++s) {
+      const auto* x = reinterpret_cast<const float*>(a.header + s * a.header_step);
+      const int32_t* tile = a.tiles + s * a.tile_step;
+      for (int i = 0; i < kTileFloats; ++i) {
+        const int r = i / 16, c = i % 16;
+        const float scale = x[r] * Half(a.scales + s * a.scale_step, c);
+        a.acc[i] =
+            std::fma(static_cast<float>(tile[i]), scale, a.first && s == 0 ? 0.0f : a.acc[i]);
+        if (a.mins == nullptr) continue;
+        a.acc[i] = std::fma(x[kTileRows + r], Half(a.mins + s * a.scale_step, c), a.acc[i]);
       }
     }
   }
