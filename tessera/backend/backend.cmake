@@ -9,7 +9,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 set(TESSERA_ISA_FLAGS_avx512vnni ${TESSERA_ISA_FLAGS_avx512} -mavx512vnni)
 set(TESSERA_ISA_FLAGS_avx512bf16 ${TESSERA_ISA_FLAGS_avx512vnni} -mavx512bf16)
-set(TESSERA_ISA_FLAGS_amx ${TESSERA_ISA_FLAGS_avx512bf16} -mamx-tile -mamx-bf16 -mamx-int8)
+set(TESSERA_ISA_FLAGS_amx ${TESSERA_ISA_FLAGS_avx512bf16} -mgfni -mamx-tile -mamx-bf16 -mamx-int8)
 
 set(backend_exclude "")
 foreach(isa avx2 avx512 avx512vnni avx512bf16 amx)

@@ -35,63 +35,48 @@ void RowToFloats(const TensorView& tensor, int64_t row, float* out) {
   }
 }
 
-// q = nearest((w - min) * inverse) within the codes of `bits` bits.
-void Encode(std::span<const float> w, float min, float inverse, int bits, int8_t* q) {
-  const int32_t top = (1 << (bits - 1)) - 1;
-  const float low = static_cast<float>(-top - 1), high = static_cast<float>(top);
-  for (size_t i = 0; i < w.size(); ++i) {
-    q[i] = static_cast<int8_t>(Nearest(std::clamp((w[i] - min) * inverse, low, high)));
+bool AllFinite(std::span<const float> w) {
+  float largest = 0;
+  bool finite = true;
+  for (const float value : w) {
+    largest = std::max(largest, std::abs(value));
+    finite = finite && std::abs(value) <= std::numeric_limits<float>::max();
   }
+  return finite;
 }
+
+constexpr uint16_t kStoredNaN = 0x7e00;
 
 }  // namespace
 
 uint16_t StoredScale(float scale) { return F16FromFloat(scale / kScaleUnit); }
 float ScaleValue(uint16_t stored) { return FloatFromF16(stored) * kScaleUnit; }
 
-GroupCode RoundGroup(std::span<const float> w, const WeightFormat& format, int8_t* q) {
-  const int bits = Bits(format.type);
-  float low = 0, high = 0;  // zero is always representable
-  bool finite = true;
-  for (const float value : w) {
-    low = std::min(low, value);
-    high = std::max(high, value);
-    finite = finite && std::abs(value) <= std::numeric_limits<float>::max();
-  }
-  std::fill_n(q, w.size(), int8_t{0});
-  if (!finite) return {.scale = 0x7e00, .min = 0};
-  const float largest = std::max(-low, high);
-  float scale = 0, min = 0;
-  if (!format.symmetric) {
-    scale = (high - low) / static_cast<float>((1 << bits) - 1);
-    min = low + scale * static_cast<float>(1 << (bits - 1));
-  } else if (bits == 8) {
-    scale = largest / 127;
-  } else {
-    scale = (high > -low ? -largest : largest) / 8;
-  }
-  const GroupCode code = {.scale = StoredScale(scale), .min = StoredScale(min)};
-  const float stored = ScaleValue(code.scale);
-  if (stored == 0 || std::isinf(stored)) return code;
-  Encode(w, ScaleValue(code.min), 1 / stored, bits, q);
-  return code;
+int64_t SegmentOf(const WeightFormat& format) {
+  const bool fine = format.type == WeightType::kInt8 && format.group != 0;
+  return fine ? format.group : kSegment;
 }
 
-bool KeepsCodes(const QuantizedLayout& layout, const WeightFormat& format) {
-  if (format.type != WeightType::kInt8 && format.type != WeightType::kInt4) return false;
-  if (layout.bits > Bits(format.type) || (format.symmetric && !layout.symmetric)) return false;
-  if (layout.group == 0 || format.group == 0) return layout.group == 0;
-  return layout.group % format.group == 0;
+int64_t GroupOf(const WeightFormat& format) {
+  return format.group == 0 || format.type == WeightType::kInt8 ? kSegment : format.group;
 }
 
 RowReader::RowReader(const WeightFormat& format, int64_t in)
     : format_(format),
       in_(in),
-      group_(format.group > 0 ? format.group : in),
       floats_(static_cast<size_t>(in)),
       codes_(floats_.size()),
       scales_(floats_.size()),
-      mins_(floats_.size()) {}
+      mins_(floats_.size()) {
+  if (!IsInteger(format.type)) return;
+  const auto count = [&](int64_t size) { return static_cast<size_t>((in + size - 1) / size); };
+  row_.codes.resize(floats_.size());
+  row_.scales.resize(count(SegmentOf(format)));
+  if (format.type == WeightType::kInt8) return;
+  groups_.resize(count(GroupOf(format)));
+  row_.ratios.resize(groups_.size());
+  row_.offsets.resize(groups_.size());
+}
 
 void RowReader::ReadQuantized(const QuantizedTensor& tensor, int64_t row) {
   tensor.ReadRow(row, codes_.data(), scales_.data(), mins_.data());
@@ -110,26 +95,135 @@ void RowReader::ReadFloats(const MatrixPart& part, int64_t row, float* out) {
   }
 }
 
-void RowReader::ReadCodes(const MatrixPart& part, int64_t row, int8_t* q, GroupCode* groups) {
-  if (part.quantized != nullptr && KeepsCodes(part.quantized->layout(), format_)) {
-    const QuantizedLayout& layout = part.quantized->layout();
-    ReadQuantized(*part.quantized, row);
-    const int zero = 1 << (layout.bits - 1);
-    for (int64_t k = 0; k < in_; ++k) q[k] = static_cast<int8_t>(codes_[k] - zero);
-    for (int64_t g = 0; g < num_groups(); ++g) {
-      const int64_t from = layout.group == 0 ? 0 : g * group_ / layout.group;
-      const float min = mins_[from] + scales_[from] * static_cast<float>(zero);
-      groups[g] = {.scale = StoredScale(scales_[from]),
-                   .min = format_.symmetric ? uint16_t{0} : StoredScale(min)};
+const CodedRow& RowReader::ReadCodes(const MatrixPart& part, int64_t row) {
+  const bool keep = part.quantized != nullptr && KeepsCodes(part.quantized->layout(), format_);
+  if (!keep) {
+    ReadFloats(part, row, floats_.data());
+    if (format_.type == WeightType::kInt8) {
+      CodeInt8();
+    } else {
+      ChooseInt4Groups();
+      CodeInt4(/*keep_codes=*/false);
     }
-    return;
+    return row_;
   }
-  ReadFloats(part, row, floats_.data());
-  for (int64_t begin = 0, g = 0; begin < in_; begin += group_, ++g) {
-    const auto size = static_cast<size_t>(std::min(group_, in_ - begin));
-    groups[g] = RoundGroup(std::span(floats_).subspan(static_cast<size_t>(begin), size), format_,
-                           q + begin);
+  const QuantizedLayout& layout = part.quantized->layout();
+  ReadQuantized(*part.quantized, row);
+  const int zero = 1 << (layout.bits - 1);
+  for (int64_t k = 0; k < in_; ++k) row_.codes[k] = static_cast<int8_t>(codes_[k] - zero);
+  if (format_.type == WeightType::kInt8) {
+    KeepInt8(layout);
+    return row_;
   }
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const int64_t from =
+        layout.group == 0 ? 0 : static_cast<int64_t>(g) * GroupOf(format_) / layout.group;
+    groups_[g] = {.scale = scales_[from],
+                  .center = mins_[from] + scales_[from] * static_cast<float>(zero)};
+  }
+  CodeInt4(/*keep_codes=*/true);
+  return row_;
+}
+
+void RowReader::KeepInt8(const QuantizedLayout& layout) {
+  for (size_t s = 0; s < row_.scales.size(); ++s) {
+    const int64_t from =
+        layout.group == 0 ? 0 : static_cast<int64_t>(s) * SegmentOf(format_) / layout.group;
+    row_.scales[s] = StoredScale(scales_[from]);
+  }
+}
+
+void RowReader::CodeInt8() {
+  const int64_t segment = SegmentOf(format_), group = format_.group == 0 ? in_ : segment;
+  for (int64_t begin = 0; begin < in_; begin += group) {
+    const int64_t end = std::min(in_, begin + group);
+    const std::span<const float> w(floats_.data() + begin, static_cast<size_t>(end - begin));
+    float largest = 0;
+    for (const float value : w) largest = std::max(largest, std::abs(value));
+    const uint16_t stored = AllFinite(w) ? StoredScale(largest / 127) : kStoredNaN;
+    for (int64_t s = begin / segment; s * segment < end; ++s) row_.scales[s] = stored;
+    const float scale = ScaleValue(stored);
+    const float inverse = scale > 0 && std::isfinite(scale) ? 1 / scale : 0;
+    for (int64_t k = begin; k < end; ++k) {
+      const float value = inverse == 0 ? 0 : floats_[k] * inverse;
+      row_.codes[k] = static_cast<int8_t>(Nearest(std::clamp(value, -127.0f, 127.0f)));
+    }
+  }
+}
+
+void RowReader::ChooseInt4Groups() {
+  const int64_t group = format_.group == 0 ? in_ : format_.group, step = GroupOf(format_);
+  for (int64_t begin = 0; begin < in_; begin += group) {
+    const int64_t end = std::min(in_, begin + group);
+    float low = 0, high = 0;
+    for (int64_t k = begin; k < end; ++k) {
+      low = std::min(low, floats_[k]);
+      high = std::max(high, floats_[k]);
+    }
+    Group choice;
+    if (format_.symmetric) {
+      choice.scale = (high > -low ? -high : -low) / 8;
+    } else {
+      choice.scale = (high - low) / 15;
+      choice.center = low + 8 * choice.scale;
+    }
+    for (int64_t g = begin / step; g * step < end; ++g) groups_[g] = choice;
+  }
+}
+
+void RowReader::CodeInt4(bool keep_codes) {
+  constexpr float kUnit = 2.0f / 15;
+  const int64_t group = GroupOf(format_);
+  for (int64_t begin = 0; begin < in_; begin += kSegment) {
+    const int64_t end = std::min(in_, begin + kSegment);
+    const int64_t first = begin / group, last = (end + group - 1) / group;
+    float largest = 0;
+    bool finite =
+        keep_codes || AllFinite({floats_.data() + begin, static_cast<size_t>(end - begin)});
+    for (int64_t g = first; g < last; ++g) {
+      const auto [scale, center] = groups_[g];
+      largest = std::max({largest, std::abs(center - 8 * scale), std::abs(center + 7 * scale)});
+    }
+    const uint16_t stored = finite ? StoredScale(largest / 127) : kStoredNaN;
+    row_.scales[begin / kSegment] = stored;
+    const float scale = ScaleValue(stored);
+    const float inverse = scale > 0 && std::isfinite(scale) ? 1 / scale : 0;
+    for (int64_t g = first; g < last; ++g) {
+      const auto byte = [&](float value) {
+        return static_cast<int8_t>(Nearest(std::clamp(value, -127.0f, 127.0f)));
+      };
+      const int8_t ratio = inverse == 0 ? int8_t{0} : byte(groups_[g].scale * inverse / kUnit);
+      const int8_t offset = inverse == 0 ? int8_t{0} : byte(groups_[g].center * inverse);
+      row_.ratios[g] = ratio;
+      row_.offsets[g] = offset;
+      if (keep_codes) continue;
+      const float step = ratio == 0 ? 0 : 1 / (static_cast<float>(ratio) * kUnit);
+      const float shift = static_cast<float>(offset);
+      const int64_t group_end = std::min(end, (g + 1) * group);
+      for (int64_t k = g * group; k < group_end; ++k) {
+        const float value = inverse == 0 ? 0 : (floats_[k] * inverse - shift) * step;
+        row_.codes[k] = static_cast<int8_t>(Nearest(std::clamp(value, -8.0f, 7.0f)));
+      }
+    }
+  }
+}
+
+float DecodeInput(const CodedRow& row, const WeightFormat& format, int64_t k) {
+  const float scale = ScaleValue(row.scales[k / SegmentOf(format)]);
+  int byte = row.codes[k];
+  if (format.type == WeightType::kInt4) {
+    const int64_t group = k / GroupOf(format);
+    byte = ExpandCode(row.ratios[group], row.offsets[group], byte);
+  }
+  return scale * static_cast<float>(byte);
+}
+
+bool KeepsCodes(const QuantizedLayout& layout, const WeightFormat& format) {
+  if (!IsInteger(format.type) || layout.bits > Bits(format.type)) return false;
+  const bool symmetric = format.symmetric || format.type == WeightType::kInt8;
+  if (symmetric && !layout.symmetric) return false;
+  if (layout.group == 0) return true;
+  return format.group != 0 && layout.group % format.group == 0;
 }
 
 WeightFormat FormatFor(std::span<const MatrixPart> parts) {
@@ -146,6 +240,7 @@ WeightFormat FormatFor(std::span<const MatrixPart> parts) {
     const int32_t group = layout.group % 128 == 0 ? 128 : layout.group % 64 == 0 ? 64 : 32;
     format.group = format.group == 0 ? group : std::min(format.group, group);
   }
+  if (format.type == WeightType::kInt8) format.symmetric = true;
   return format;
 }
 

@@ -75,8 +75,8 @@ std::vector<Isa> Detect() {
   isas.push_back(Isa::kAvx512Bf16);
 
   const bool tile_state = (state & 0x60000) == 0x60000;  // tile configuration and data
-  if (!(tile_state && Bit(leaf7.edx, 24) /*AMX-TILE*/ && Bit(leaf7.edx, 22) /*AMX-BF16*/ &&
-        Bit(leaf7.edx, 25) /*AMX-INT8*/ && MayUseTiles())) {
+  if (!(tile_state && Bit(leaf7.ecx, 8) /*GFNI*/ && Bit(leaf7.edx, 24) /*AMX-TILE*/ &&
+        Bit(leaf7.edx, 22) /*AMX-BF16*/ && Bit(leaf7.edx, 25) /*AMX-INT8*/ && MayUseTiles())) {
     return isas;
   }
   isas.push_back(Isa::kAmx);

@@ -16,7 +16,7 @@ enum class Isa : uint8_t {
   kAvx512,      // + AVX-512 F, BW, DQ, VL
   kAvx512Vnni,  // + AVX-512 VNNI
   kAvx512Bf16,  // + AVX-512 BF16
-  kAmx,         // + AMX tiles, AMX-BF16, AMX-INT8
+  kAmx,         // + AMX tiles, AMX-BF16, AMX-INT8, GFNI
 };
 
 // "generic", "avx2", "avx512", "avx512bf16", "amx"

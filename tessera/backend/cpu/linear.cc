@@ -10,20 +10,15 @@ namespace {
 // Panels per unit of work: even, because kernels work on two panels at a time.
 constexpr int64_t kGrain = 2;
 
-const LinearKernel& KernelFor(const LinearKernels& kernels, const PackedMatrix& weight,
-                              int64_t rows) {
-  const bool few = rows <= kernels.few_rows;
+const LinearKernel& KernelFor(const LinearKernels& kernels, const PackedMatrix& weight) {
   switch (weight.format().type) {
     case ops::WeightType::kF32: return kernels.f32;
     case ops::WeightType::kBF16: return kernels.bf16;
-    case ops::WeightType::kInt8: return few ? kernels.int8_few : kernels.int8;
-    case ops::WeightType::kInt4: return few ? kernels.int4_few : kernels.int4;
+    case ops::WeightType::kInt8: return kernels.int8;
+    case ops::WeightType::kInt4: return kernels.int4;
   }
   return kernels.f32;
 }
-
-// Up to this many rows, 16-row tiles hold too little for the scaling after them to pay.
-constexpr int64_t kFewAmxRows = 6;
 
 }  // namespace
 
@@ -67,10 +62,7 @@ const LinearKernels& GetLinearKernels(Isa isa) {
                                             .f32 = avx512::kLinearF32,
                                             .bf16 = amx::kLinearBf16,
                                             .int8 = amx::kLinearInt8,
-                                            .int4 = amx::kLinearInt4,
-                                            .few_rows = kFewAmxRows,
-                                            .int8_few = avx512vnni::kLinearInt8,
-                                            .int4_few = avx512vnni::kLinearInt4};
+                                            .int4 = amx::kLinearInt4};
       return kernels;
     }
 #endif
@@ -87,12 +79,12 @@ const LinearKernels& GetLinearKernels(Isa isa) {
 
 PackedRows PackRows(const float* x, int64_t rows, const PackedMatrix& weight,
                     const LinearKernels& kernels, ThreadPool& pool, Scratch& scratch) {
-  const LinearKernel& kernel = KernelFor(kernels, weight, rows);
+  const LinearKernel& kernel = KernelFor(kernels, weight);
   const int64_t padded_rows =
       (rows + kernel.row_multiple - 1) / kernel.row_multiple * kernel.row_multiple;
   const QuantLayout& layout = weight.layout();
   int64_t row_bytes = weight.padded_in() * kernel.x_bytes;
-  if (layout.segment > 0) row_bytes += weight.padded_in() / layout.segment * kernel.segment_bytes;
+  if (layout.segment > 0) row_bytes += weight.num_segments() * kernel.segment_bytes;
   std::byte* packed = scratch.Reserve(static_cast<size_t>(padded_rows * row_bytes));
   const int64_t blocks = NumBlocks(rows, kernel.max_block_rows);
   pool.ParallelFor(blocks, /*grain=*/1, [&](int64_t begin, int64_t end, int) {
@@ -104,9 +96,7 @@ PackedRows PackRows(const float* x, int64_t rows, const PackedMatrix& weight,
                       .block_begin = begin,
                       .block_end = end,
                       .packed = packed,
-                      .segment = layout.segment,
-                      .scale_unit = layout.scale_unit,
-                      .min_unit = layout.min_unit});
+                      .segment = layout.segment});
   });
   return {.kernel = &kernel, .data = packed, .rows = rows};
 }

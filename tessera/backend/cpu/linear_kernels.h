@@ -22,27 +22,27 @@ struct PackRowsArgs {
   void* packed;  // 64-byte aligned
 
   // Integer kernels only.
-  int64_t segment = 0;   // QuantLayout::segment
-  float scale_unit = 0;  // QuantLayout::scale_unit
-  float min_unit = 0;    // QuantLayout::min_unit
+  int64_t segment = 0;  // QuantLayout::segment
 };
 
-// A panel of integer weights: scales [groups][16] f16, mins [groups][16] f16 if any, then codes.
+// A panel of integer weights (ops/weight_rounding.h says what they mean): headers, then codes.
+//   header  one per segment: scales [16] f16; int4: ratios [groups][16], then offsets [groups][16]
+//   int8    [padded_in / tile][16][tile] bytes, tile = min(64, segment)
+//   int4    [padded_in / 64][16][32] bytes: byte j holds input j in its low four bits and input
+//           32 + j in its high four, as two's complement
+// A row of tiles is the A operand of an AMX product.
 //
-// With q the signed code (-128..127), s and m the stored scale and min of an input's group, and xq,
-// xs the code and scale of a row's activation (quantised per row and segment), the kernels compute
-//   sum over segments, ascending:  sum = fma(float(dot), (xs * scale_unit) * s, sum)
-//                                  sum = fma((xs * min_unit) * sum of xq, m, sum)   if mins
-// with dot = sum of q * xq, an exact integer: every level with fused multiply-add, every row count
-// and every kernel gives the same bits.
+// Activations are quantised per row and segment to signed bytes. With dot the exact integer sum of
+// a segment's products, xs the activations' scale and s the feature's (stored scale * 2^-10),
+//   sum over segments, ascending:  sum = fma(float(dot), xs * s, sum)
+// so every level with fused multiply-add, every row count and every kernel gives the same bits.
 struct QuantLayout {
-  int64_t segment;      // inputs that share an activation scale: 32, 64 or 128
+  int64_t segment;  // inputs that share a scale, the last may be shorter; 0: not an integer format
   int64_t panel_bytes;  // from panel to panel
   int64_t codes;        // offset of the codes in a panel, a multiple of 64
-  int64_t scale_step;   // bytes from the scales of a segment to the next: 32; 0: one per feature
-  int64_t mins;         // offset of the mins in a panel; 0: none
-  float scale_unit;     // w = (q * scale) * scale_unit + min * min_unit
-  float min_unit;
+  int64_t header_step;  // bytes from header to header, a multiple of 32; 0: one for all segments
+  int32_t group_shift;  // int4: 2^group_shift inputs share a ratio
+  int32_t offsets;      // int4: bytes from the ratios to the offsets, 0: none
 };
 
 // Output features of panels [panel_begin, panel_end) for all rows:
@@ -79,10 +79,6 @@ struct LinearKernels {
   LinearKernel bf16;
   LinearKernel int8;
   LinearKernel int4;
-  // Integer kernels for at most few_rows rows, where they are faster; 0: never.
-  int64_t few_rows = 0;
-  LinearKernel int8_few = {};
-  LinearKernel int4_few = {};
 };
 
 // Static: an inline function would be a weak symbol, built with instruction-set flags in some

@@ -1,7 +1,7 @@
 #include "tessera/backend/cpu/pack_panels.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 #include <cstring>
 
 #if defined(__SSE2__)
@@ -13,14 +13,12 @@ namespace {
 
 using ops::WeightType;
 
-bool IsInteger(WeightType type) { return type == WeightType::kInt8 || type == WeightType::kInt4; }
-
 int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// Every layout is [units][16] of 32-bit units (one f32, two bf16, four int8, eight int4): packing a
-// panel is a transposition of its 16 rows. Zen4, one core, bf16 to bf16: 5.4 GB/s into fresh memory
+// Both float layouts are [units][16] of 32-bit units, one f32 or two bf16: packing a panel is a
+// transposition of its 16 rows. Zen4, one core, bf16 to bf16: 5.4 GB/s into fresh memory
 // (first touch alone is 10.5); unit by unit 4.0, with non-temporal stores 5.2.
 void TransposeUnits(const std::byte* rows, int64_t row_bytes, int64_t units, std::byte* to) {
   int64_t unit = 0;
@@ -50,43 +48,42 @@ void TransposeUnits(const std::byte* rows, int64_t row_bytes, int64_t units, std
   }
 }
 
-// Signed codes [in] to the four-bit layout of a feature: in each run of 64 inputs, byte j holds
-// input j in its low and input 32 + j in its high four bits. In place.
-void FoldNibbles(std::byte* codes, int64_t padded_in) {
-  for (int64_t k = 0; k < padded_in; k += 64) {
-    std::byte run[32];
-    for (int64_t j = 0; j < 32; ++j) {
-      run[j] = (codes[k + j] & std::byte{15}) | codes[k + 32 + j] << 4;
-    }
-    std::memcpy(codes + k / 2, run, sizeof(run));
-  }
+// The parts of an int4 header.
+struct Header {
+  int64_t groups, ratios, offsets, bytes;  // counts and byte offsets
+};
+
+Header HeaderOf(const ops::WeightFormat& format) {
+  Header header = {.groups = 0, .ratios = kPanel * 2, .offsets = kPanel * 2, .bytes = kPanel * 2};
+  if (format.type != WeightType::kInt4) return header;
+  header.groups = ops::kSegment / ops::GroupOf(format);
+  header.offsets = header.ratios + header.groups * kPanel;
+  header.bytes = RoundUp(header.offsets + (format.symmetric ? 0 : header.groups * kPanel), 32);
+  return header;
 }
 
 }  // namespace
 
 int64_t PaddedInputs(const ops::WeightFormat& format, int64_t in) {
-  if (!IsInteger(format.type)) return RoundUp(in, kInputPad);
-  return RoundUp(in, std::max<int64_t>(64, LayoutFor(format, in).segment));
+  return RoundUp(in, ops::IsInteger(format.type) ? kIntegerPad : kInputPad);
 }
 
 QuantLayout LayoutFor(const ops::WeightFormat& format, int64_t in) {
   QuantLayout layout = {};
-  if (!IsInteger(format.type)) {
-    layout.panel_bytes =
-        RoundUp(in, kInputPad) * kPanel * (format.type == WeightType::kF32 ? 4 : 2);
+  const int64_t padded_in = PaddedInputs(format, in);
+  if (!ops::IsInteger(format.type)) {
+    layout.panel_bytes = padded_in * kPanel * (format.type == WeightType::kF32 ? 4 : 2);
     return layout;
   }
-  const int bits = ops::Bits(format.type);
-  layout.segment = format.group == 0 ? 128 : format.group;
-  const int64_t padded_in = RoundUp(in, std::max<int64_t>(64, layout.segment));
-  const int64_t scales = format.group == 0 ? 1 : padded_in / layout.segment;
-  constexpr int64_t kStep = kPanel * 2;
-  layout.scale_step = format.group == 0 ? 0 : kStep;
-  layout.mins = format.symmetric ? 0 : scales * kStep;
-  layout.codes = RoundUp(scales * kStep * (format.symmetric ? 1 : 2), 64);
-  layout.panel_bytes = layout.codes + padded_in * kPanel * bits / 8;
-  layout.scale_unit = ops::kScaleUnit / (bits == 4 ? 16.0f : 1.0f);  // kernels use 16 * q
-  layout.min_unit = ops::kScaleUnit;
+  layout.segment = ops::SegmentOf(format);
+  const bool one = format.type == WeightType::kInt8 && format.group == 0;
+  const int64_t headers = one ? 1 : RoundUp(padded_in, layout.segment) / layout.segment;
+  layout.header_step = one ? 0 : HeaderOf(format).bytes;
+  layout.group_shift = std::countr_zero(static_cast<uint64_t>(ops::GroupOf(format)));
+  const bool offsets = format.type == WeightType::kInt4 && !format.symmetric;
+  layout.offsets = offsets ? static_cast<int32_t>(HeaderOf(format).groups * kPanel) : 0;
+  layout.codes = RoundUp(headers * HeaderOf(format).bytes, 64);
+  layout.panel_bytes = layout.codes + padded_in * kPanel * ops::Bits(format.type) / 8;
   return layout;
 }
 
@@ -96,16 +93,14 @@ PanelPacker::PanelPacker(const ops::WeightFormat& format, int64_t in)
       padded_in_(PaddedInputs(format, in)),
       layout_(LayoutFor(format, in)),
       reader_(format, in) {
-  const int64_t size = format.type == WeightType::kF32    ? 4
-                       : format.type == WeightType::kBF16 ? 2
-                                                          : 1;
+  if (ops::IsInteger(format.type)) return;
+  const int64_t size = format.type == WeightType::kF32 ? 4 : 2;
   features_.resize(static_cast<size_t>(kPanel * padded_in_ * size));
   floats_.resize(static_cast<size_t>(in));
-  groups_.resize(static_cast<size_t>(reader_.num_groups()));
 }
 
 bool PanelPacker::Pack(const SourceRow* rows, std::byte* to) {
-  if (IsInteger(format_.type)) return PackCodes(rows, to);
+  if (ops::IsInteger(format_.type)) return PackCodes(rows, to);
   PackFloats(rows, to);
   return true;
 }
@@ -137,46 +132,70 @@ void PanelPacker::PackFloats(const SourceRow* rows, std::byte* to) {
 }
 
 bool PanelPacker::PackCodes(const SourceRow* rows, std::byte* to) {
-  auto* scales = reinterpret_cast<uint16_t*>(to);
-  auto* mins = layout_.mins == 0 ? nullptr : reinterpret_cast<uint16_t*>(to + layout_.mins);
-  std::fill(to, to + layout_.codes, std::byte{0});
+  const Header header = HeaderOf(format_);
+  const int64_t tile = std::min<int64_t>(64, layout_.segment);
+  const int64_t groups_of_row = (in_ + ops::GroupOf(format_) - 1) / ops::GroupOf(format_);
+  std::fill(to, to + layout_.panel_bytes, std::byte{0});
+  std::byte* codes = to + layout_.codes;
   bool fits = true;
   for (int64_t o = 0; o < kPanel; ++o) {
     const auto& [part, row] = rows[o];
-    std::byte* feature = features_.data() + o * padded_in_;
-    std::fill(feature + (part == nullptr ? 0 : in_), feature + padded_in_, std::byte{0});
     if (part == nullptr) continue;
-    reader_.ReadCodes(*part, row, reinterpret_cast<int8_t*>(feature), groups_.data());
-    for (size_t g = 0; g < groups_.size(); ++g) {
-      scales[g * kPanel + o] = groups_[g].scale;
-      if (mins != nullptr) mins[g * kPanel + o] = groups_[g].min;
+    const ops::CodedRow& coded = reader_.ReadCodes(*part, row);
+    const int64_t headers =
+        layout_.header_step == 0 ? 1 : static_cast<int64_t>(coded.scales.size());
+    for (int64_t h = 0; h < headers; ++h) {
       constexpr uint16_t kInfinity = 0x7c00;
-      fits = fits && (groups_[g].scale & 0x7fff) != kInfinity &&
-             (groups_[g].min & 0x7fff) != kInfinity;
+      const uint16_t scale = coded.scales[h];
+      fits = fits && scale != kInfinity;
+      std::memcpy(to + h * layout_.header_step + o * 2, &scale, 2);
+      for (int64_t g = 0; g < header.groups; ++g) {
+        const int64_t group = h * header.groups + g;
+        if (group >= groups_of_row) break;
+        std::byte* at = to + h * layout_.header_step + g * kPanel + o;
+        at[header.ratios] = static_cast<std::byte>(coded.ratios[group]);
+        if (layout_.offsets) at[header.offsets] = static_cast<std::byte>(coded.offsets[group]);
+      }
     }
-    if (format_.type == WeightType::kInt4) FoldNibbles(feature, padded_in_);
+    const auto* from = reinterpret_cast<const std::byte*>(coded.codes.data());
+    if (format_.type == WeightType::kInt8) {
+      for (int64_t k = 0; k < in_; k += tile) {
+        std::memcpy(codes + k * kPanel + o * tile, from + k,
+                    static_cast<size_t>(std::min(tile, in_ - k)));
+      }
+      continue;
+    }
+    for (int64_t k = 0; k < in_; k += 64) {
+      std::byte* line = codes + k / 2 * kPanel + o * 32;
+      const int64_t low = std::min<int64_t>(32, in_ - k);
+      const int64_t high = std::clamp<int64_t>(in_ - k - 32, 0, 32);
+      for (int64_t j = 0; j < low; ++j) line[j] = from[k + j] & std::byte{15};
+      for (int64_t j = 0; j < high; ++j) line[j] |= from[k + 32 + j] << 4;
+    }
   }
-  const int64_t row_bytes = padded_in_ * ops::Bits(format_.type) / 8;
-  TransposeUnits(features_.data(), padded_in_, row_bytes / 4, to + layout_.codes);
   return fits;
 }
 
-void ReadCodes(const std::byte* panel, int64_t column, const ops::WeightFormat& format,
-               const QuantLayout& layout, int64_t in, float* out) {
-  const auto* scales = reinterpret_cast<const uint16_t*>(panel) + column;
-  const auto* mins = reinterpret_cast<const uint16_t*>(panel + layout.mins) + column;
-  const auto* codes = reinterpret_cast<const int8_t*>(panel + layout.codes) + column * 4;
+void UnpackFeature(const std::byte* panel, int64_t column, const ops::WeightFormat& format,
+                   const QuantLayout& layout, int64_t in, float* out) {
+  const Header header = HeaderOf(format);
+  const int64_t tile = std::min<int64_t>(64, layout.segment);
+  const auto* codes = reinterpret_cast<const int8_t*>(panel + layout.codes);
   for (int64_t k = 0; k < in; ++k) {
-    const int64_t group = layout.scale_step == 0 ? 0 : k / layout.segment * kPanel;
-    int code;
+    const std::byte* at = panel + k / layout.segment * layout.header_step;
+    uint16_t scale;
+    std::memcpy(&scale, at + column * 2, 2);
+    int byte;
     if (format.type == WeightType::kInt8) {
-      code = codes[k / 4 * 64 + k % 4];
+      byte = codes[k / tile * tile * kPanel + column * tile + k % tile];
     } else {
-      const int byte = codes[k / 64 * 512 + k % 32 / 4 * 64 + k % 4];
-      code = static_cast<int8_t>(k % 64 < 32 ? byte << 4 : byte & 0xf0) / 16;
+      const int8_t pair = codes[k / 64 * 32 * kPanel + column * 32 + k % 32];
+      const int code = static_cast<int8_t>(k % 64 < 32 ? pair << 4 : pair) >> 4;
+      at += (k % layout.segment >> layout.group_shift) * kPanel + column;
+      const auto offset = layout.offsets ? static_cast<int8_t>(at[header.offsets]) : int8_t{0};
+      byte = ops::ExpandCode(static_cast<int8_t>(at[header.ratios]), offset, code);
     }
-    out[k] = ops::ScaleValue(scales[group]) * static_cast<float>(code);
-    if (layout.mins != 0) out[k] += ops::ScaleValue(mins[group]);
+    out[k] = ops::ScaleValue(scale) * static_cast<float>(byte);
   }
 }
 

@@ -1,4 +1,4 @@
-// Packing of one panel, 16 output features, into the layouts of packed_matrix.h and quant_loops.h.
+// Packing of one panel, 16 output features, into the layouts of packed_matrix.h.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,7 @@ class PanelPacker {
  public:
   PanelPacker(const ops::WeightFormat& format, int64_t in);
 
-  // rows: [16]; to: a zeroed panel of LayoutFor(format, in).panel_bytes. False if a scale is too
+  // rows: [16]; to: a panel of LayoutFor(format, in).panel_bytes. False if a scale is too
   // large to store.
   bool Pack(const SourceRow* rows, std::byte* to);
 
@@ -37,13 +37,12 @@ class PanelPacker {
   int64_t in_, padded_in_;
   QuantLayout layout_;
   ops::RowReader reader_;
-  std::vector<std::byte> features_;     // [16][padded_in] of the stored type
-  std::vector<float> floats_;           // [in]
-  std::vector<ops::GroupCode> groups_;  // [groups]
+  std::vector<std::byte> features_;  // [16][padded_in] of the stored type
+  std::vector<float> floats_;        // [in]
 };
 
 // Weights of one output feature, read back out of a panel of integer codes.
-void ReadCodes(const std::byte* panel, int64_t column, const ops::WeightFormat& format,
-               const QuantLayout& layout, int64_t in, float* out);
+void UnpackFeature(const std::byte* panel, int64_t column, const ops::WeightFormat& format,
+                   const QuantLayout& layout, int64_t in, float* out);
 
 }  // namespace tessera::cpu

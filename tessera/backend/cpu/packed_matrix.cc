@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <vector>
 
@@ -19,10 +20,10 @@ bool IsFloat(DType dtype) {
 Status CheckSource(const ops::MatrixSource& source) {
   if (source.parts.empty()) return InvalidArgument("weight matrix has no parts");
   const ops::WeightFormat& format = source.format;
-  const bool integer = format.type == WeightType::kInt8 || format.type == WeightType::kInt4;
-  if (integer && format.group != 0 && format.group != 32 && format.group != 64 &&
-      format.group != 128) {
-    return InvalidArgument("weight groups of {}: accepted: 32, 64, 128, or 0 for all inputs",
+  constexpr int32_t kGroups[] = {0, 32, 64, 128, 256};
+  if (ops::IsInteger(format.type) &&
+      std::find(std::begin(kGroups), std::end(kGroups), format.group) == std::end(kGroups)) {
+    return InvalidArgument("weight groups of {}: accepted: 32, 64, 128, 256, or 0 for all inputs",
                            format.group);
   }
   for (const ops::MatrixPart& part : source.parts) {
@@ -49,8 +50,8 @@ PackedMatrix::~PackedMatrix() {
 void PackedMatrix::ReadRow(int64_t row, float* out) const {
   const std::byte* panel = data_ + row / kPanel * panel_bytes();
   const int64_t column = row % kPanel;
-  if (format().type == WeightType::kInt8 || format().type == WeightType::kInt4) {
-    ReadCodes(panel, column, format(), layout_, in(), out);
+  if (ops::IsInteger(format().type)) {
+    UnpackFeature(panel, column, format(), layout_, in(), out);
   } else if (format().type == WeightType::kF32) {
     const float* from = reinterpret_cast<const float*>(panel) + column;
     for (int64_t k = 0; k < in(); ++k) out[k] = from[k * kPanel];

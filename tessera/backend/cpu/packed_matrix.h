@@ -4,9 +4,9 @@
 //   bf16  [out/16][in/2][16][2]  64 bytes are 16 outputs x 2 consecutive inputs: one row of an AMX
 //                                B tile, one vdpbf16ps operand, two AVX2 registers
 //   f32   [out/16][in][16]       64 bytes are 16 outputs x 1 input
-//   int8, int4                   scales, mins and codes of a panel: QuantLayout, quant_loops.h
-// Inputs are padded with zeros to a multiple of kInputPad (integers: of 64 and of the segment), so
-// kernels have no input remainder.
+//   int8, int4                   headers and codes of a panel: QuantLayout
+// Inputs are padded with zeros to a multiple of kInputPad (integers: kIntegerPad), so kernels have
+// no input remainder.
 // Immutable after PackMatrix; any number of threads may read it.
 #pragma once
 
@@ -22,6 +22,7 @@ namespace tessera::cpu {
 
 inline constexpr int64_t kPanel = 16;     // output features of a panel
 inline constexpr int64_t kInputPad = 32;  // inputs of one AMX bf16 tile row
+inline constexpr int64_t kIntegerPad = 64;
 
 class PackedMatrix : public ops::Matrix {
  public:
@@ -34,6 +35,7 @@ class PackedMatrix : public ops::Matrix {
   int64_t padded_in() const { return padded_in_; }
   int64_t panel_bytes() const { return layout_.panel_bytes; }
   const QuantLayout& layout() const { return layout_; }  // of floats: panel_bytes only
+  int64_t num_segments() const { return (padded_in_ + layout_.segment - 1) / layout_.segment; }
   const std::byte* data() const { return data_; }
 
   // Weights of one output feature (a row of an embedding table); out: [in].
@@ -53,8 +55,9 @@ class PackedMatrix : public ops::Matrix {
 };
 
 // Packs F32, F16, BF16 or quantised tensors [out_i, in], stacked, as f32, bf16 (round to nearest
-// even), int8 or int4 (ops/weight_rounding.h) with groups of 32, 64, 128 or all inputs. Refuses
-// other dtypes and groups, shapes that do not stack, and weights that the format cannot hold.
+// even), int8 or int4 (ops/weight_rounding.h) with groups of 32, 64, 128, 256 or all inputs.
+// Refuses other dtypes and groups, shapes that do not stack, and weights that the format cannot
+// hold.
 Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source, ThreadPool& pool);
 
 }  // namespace tessera::cpu

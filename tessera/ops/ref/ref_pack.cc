@@ -25,25 +25,19 @@ Result<std::unique_ptr<RefMatrix>> Pack(const MatrixSource& source) {
     in = shape[1];
   }
   const WeightFormat& format = source.format;
-  const bool integer = format.type == WeightType::kInt8 || format.type == WeightType::kInt4;
   RowReader reader(format, in);
-  std::vector<int8_t> codes(static_cast<size_t>(in));
-  std::vector<GroupCode> groups(static_cast<size_t>(reader.num_groups()));
   std::vector<float> values(static_cast<size_t>(out * in));
   float* w = values.data();
   for (const MatrixPart& part : source.parts) {
     for (int64_t row = 0; row < part.shape()[0]; ++row, w += in) {
-      if (!integer) {
-        reader.ReadFloats(part, row, w);
-        if (format.type == WeightType::kF32) continue;
-        for (int64_t k = 0; k < in; ++k) w[k] = FloatFromBF16(BF16FromFloat(w[k]));
+      if (IsInteger(format.type)) {
+        const CodedRow& coded = reader.ReadCodes(part, row);
+        for (int64_t k = 0; k < in; ++k) w[k] = DecodeInput(coded, format, k);
         continue;
       }
-      reader.ReadCodes(part, row, codes.data(), groups.data());
-      for (int64_t k = 0; k < in; ++k) {
-        const GroupCode& code = groups[static_cast<size_t>(k / reader.group())];
-        w[k] = ScaleValue(code.scale) * codes[static_cast<size_t>(k)] + ScaleValue(code.min);
-      }
+      reader.ReadFloats(part, row, w);
+      if (format.type == WeightType::kF32) continue;
+      for (int64_t k = 0; k < in; ++k) w[k] = FloatFromBF16(BF16FromFloat(w[k]));
     }
   }
   return std::make_unique<RefMatrix>(out, in, format, std::move(values));

@@ -12,6 +12,7 @@
 #include "tessera/backend/cpu/amx/linear_tiles.h"
 #include "tessera/backend/cpu/amx/quant_tiles.h"
 #include "tessera/base/check.h"
+#include "tessera/ops/weight_rounding.h"
 #include "tessera/tensor/dtype.h"
 
 namespace tessera::cpu {
@@ -139,32 +140,33 @@ struct TileModel {
   }
 
   // The vector operations that amx/quant_linear.cc does between the tiles.
-  static void UnpackInt4(const char* codes, int64_t inputs, char* to) {
-    for (int64_t k = 0; k < inputs; k += 64) {
-      for (int64_t i = 0; i < kHalfLines * 64; ++i) {
-        to[k * 16 + i] = static_cast<char>(codes[k * 8 + i] << 4);
-        to[k * 16 + kHalfLines * 64 + i] = static_cast<char>(codes[k * 8 + i] & 0xf0);
+  static constexpr int64_t kAheadBytes = 512;
+  static void Prefetch(const char*, int64_t) {}
+  static char Byte(const HalfCodes& half, int feature, int code) {
+    const auto ratio = static_cast<int8_t>(half.ratios[feature]);
+    const auto offset = static_cast<int8_t>(half.offsets == nullptr ? 0 : half.offsets[feature]);
+    return static_cast<char>(ops::ExpandCode(ratio, offset, code));
+  }
+  static void Expand(const char* codes, const HalfCodes& low, const HalfCodes& high, char* to) {
+    for (int f = 0; f < 16; ++f) {
+      for (int64_t j = 0; j < 32; ++j) {
+        const auto pair = static_cast<int8_t>(codes[f * 32 + j]);
+        to[f * 64 + j] = Byte(low, f, static_cast<int8_t>(pair << 4) >> 4);
+        to[f * 64 + 32 + j] = Byte(high, f, pair >> 4);
       }
     }
   }
-  static void PrefetchInt8(const char*, int64_t) {}
-  static float Half(const char* from, int index) {
-    uint16_t bits;
-    std::memcpy(&bits, from + 2 * index, 2);
-    return FloatFromF16(bits);
+  static void ReadScales(const char* from, float* to) {
+    for (int i = 0; i < 16; ++i) {
+      uint16_t bits;
+      std::memcpy(&bits, from + i * 2, 2);
+      to[i] = FloatFromF16(bits);
+    }
   }
-  static void ScaleTiles(const ScaleTileArgs& a) {
-    for (int64_t s = 0; s < a.segments; ++s) {
-      const auto* x = reinterpret_cast<const float*>(a.header + s * a.header_step);
-      const int32_t* tile = a.tiles + s * a.tile_step;
-      for (int i = 0; i < kTileFloats; ++i) {
-        const int r = i / 16, c = i % 16;
-        const float scale = x[r] * Half(a.scales + s * a.scale_step, c);
-        a.acc[i] =
-            std::fma(static_cast<float>(tile[i]), scale, a.first && s == 0 ? 0.0f : a.acc[i]);
-        if (a.mins == nullptr) continue;
-        a.acc[i] = std::fma(x[kTileRows + r], Half(a.mins + s * a.scale_step, c), a.acc[i]);
-      }
+  static void ScaleTile(const ScaleTileArgs& a) {
+    for (int i = 0; i < kTileFloats; ++i) {
+      const float scale = a.x_scales[i % 16] * a.scales[i / 16];
+      a.acc[i] = std::fma(static_cast<float>(a.tile[i]), scale, a.first ? 0.0f : a.acc[i]);
     }
   }
 };

@@ -8,63 +8,58 @@ namespace tessera::cpu::amx {
 namespace {
 
 struct QuantTiles : TileInstructions {
-  // Bytes of the panel's stream that are fetched ahead of the ones in use.
-  static constexpr int64_t kAhead = 2048;
+  // Of a panel's codes: the next step's. More brings nothing (the processor's own prefetchers see
+  // the streams) and takes L1 from the activations: int4, 32 rows, 54 ns per 1024 weights at 512,
+  // 58 to 61 at 2 to 32 KiB, 63 without.
+  static constexpr int64_t kAheadBytes = 512;
 
-  // Lines of four-bit codes to lines of bytes 16 * q, even half first.
-  static void UnpackInt4(const char* codes, int64_t inputs, char* to) {
-    const __m512i high = _mm512_set1_epi8(static_cast<char>(0xf0));
-    for (int64_t k = 0; k < inputs; k += 64) {
-#pragma GCC unroll 8
-      for (int64_t line = 0; line < kHalfLines; ++line) {
-        const __m512i raw = _mm512_loadu_si512(codes + line * 64);
-        _mm_prefetch(codes + line * 64 + kAhead, _MM_HINT_T0);
-        _mm512_store_si512(to + line * 64, _mm512_and_si512(_mm512_slli_epi32(raw, 4), high));
-        _mm512_store_si512(to + (kHalfLines + line) * 64, _mm512_and_si512(raw, high));
+  static void Prefetch(const char* from, int64_t bytes) {
+    for (int64_t byte = 0; byte < bytes; byte += 64) _mm_prefetch(from + byte, _MM_HINT_T0);
+  }
+
+  static __m128i Table(char ratio) {
+    const auto* table = kCodeTables.of[static_cast<unsigned char>(ratio)];
+    return _mm_load_si128(reinterpret_cast<const __m128i*>(table));
+  }
+
+  // 64 inputs of 16 features -> [16][64] bytes. Each lane of a register looks its codes up in the
+  // table of its feature's ratio.
+  static void Expand(const char* codes, const HalfCodes& low, const HalfCodes& high, char* to) {
+    // Bit matrices that move the low four bits of a byte, or the high four, to the low four.
+    const __m512i pick = _mm512_inserti64x4(_mm512_set1_epi64(0x0102040800000000),
+                                            _mm256_set1_epi64x(0x1020408000000000), 1);
+    const bool one_ratio = low.ratios == high.ratios;
+#pragma GCC unroll 4
+    for (int f = 0; f < 16; ++f) {
+      const __m512i raw = _mm512_broadcast_i64x4(
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + f * 32)));
+      const __m512i index = _mm512_gf2p8affine_epi64_epi8(raw, pick, 0);
+      __m512i table = _mm512_broadcast_i32x4(Table(low.ratios[f]));
+      if (!one_ratio) table = _mm512_mask_broadcast_i32x4(table, 0xff00, Table(high.ratios[f]));
+      __m512i bytes = _mm512_shuffle_epi8(table, index);
+      if (low.offsets != nullptr) {
+        bytes = _mm512_adds_epi8(bytes, _mm512_inserti64x4(_mm512_set1_epi8(low.offsets[f]),
+                                                           _mm256_set1_epi8(high.offsets[f]), 1));
       }
-      codes += kHalfLines * 64;
-      to += 2 * kHalfLines * 64;
+      _mm512_store_si512(to + f * 64, bytes);
     }
   }
 
-  static void PrefetchInt8(const char* codes, int64_t inputs) {
-    for (int64_t byte = 0; byte < inputs * 16; byte += 64) {
-      _mm_prefetch(codes + byte + 2 * kAhead, _MM_HINT_T0);
-    }
+  static void ReadScales(const char* from, float* to) {
+    _mm512_store_ps(to,
+                    _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
   }
 
-  static __m512 Halves(const char* from) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-  }
-
-  static void ScaleTiles(const ScaleTileArgs& a) {
-    __m512 acc[kTileRows];
+  static void ScaleTile(const ScaleTileArgs& a) {
+    const __m512 x = _mm512_loadu_ps(a.x_scales);
 #pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) {
-      acc[r] = a.first ? _mm512_setzero_ps() : _mm512_load_ps(a.acc + r * 16);
+    for (int f = 0; f < 16; ++f) {
+      float* acc = a.acc + f * 16;
+      const __m512 before = a.first ? _mm512_setzero_ps() : _mm512_load_ps(acc);
+      const __m512 both = _mm512_mul_ps(x, _mm512_set1_ps(a.scales[f]));
+      const __m512 dot = _mm512_cvtepi32_ps(_mm512_load_si512(a.tile + f * 16));
+      _mm512_store_ps(acc, _mm512_fmadd_ps(dot, both, before));
     }
-    const int32_t* tiles = a.tiles;
-    const char* header = a.header;
-    for (int64_t s = 0; s < a.segments; ++s) {
-      const float* x = reinterpret_cast<const float*>(header);
-      const __m512 scale = Halves(a.scales + s * a.scale_step);
-#pragma GCC unroll 16
-      for (int r = 0; r < kTileRows; ++r) {
-        const __m512 dot = _mm512_cvtepi32_ps(_mm512_load_si512(tiles + r * 16));
-        acc[r] = _mm512_fmadd_ps(dot, _mm512_mul_ps(_mm512_set1_ps(x[r]), scale), acc[r]);
-      }
-      if (a.mins != nullptr) {
-        const __m512 min = Halves(a.mins + s * a.scale_step);
-#pragma GCC unroll 16
-        for (int r = 0; r < kTileRows; ++r) {
-          acc[r] = _mm512_fmadd_ps(_mm512_set1_ps(x[kTileRows + r]), min, acc[r]);
-        }
-      }
-      tiles += a.tile_step;
-      header += a.header_step;
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) _mm512_store_ps(a.acc + r * 16, acc[r]);
   }
 };
 

@@ -19,11 +19,16 @@ struct TileInstructions {
   }
   template <int kTile>
   static void Load(const void* from, int64_t stride) {
-    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile) : "memory");
+    // The unbounded array stands for all that is read: no need to reload everything else.
+    asm volatile("tileloadd (%0,%1,1), %%tmm%c2"
+                 :
+                 : "r"(from), "r"(stride), "i"(kTile), "m"(*static_cast<const char(*)[]>(from)));
   }
   template <int kTile>
   static void Store(void* to, int64_t stride) {
-    asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride), "i"(kTile) : "memory");
+    asm volatile("tilestored %%tmm%c3, (%1,%2,1)"
+                 : "=m"(*static_cast<char(*)[]>(to))
+                 : "r"(to), "r"(stride), "i"(kTile));
   }
   // kSum [16 rows][16 outputs] f32 += kA [16 rows][16 pairs] * kB [16 pairs][16 outputs]
   template <int kSum, int kA, int kB>
