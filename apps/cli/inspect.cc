@@ -21,7 +21,10 @@ Json InspectionJson(const api::Inspection& inspection, bool tensors) {
   if (tensors) {
     Json list = Json::array();
     for (const api::TensorInfo& tensor : inspection.tensors) {
-      list.push_back({{"name", tensor.name}, {"dtype", tensor.dtype}, {"shape", tensor.shape}});
+      list.push_back({{"name", tensor.name},
+                      {"dtype", tensor.dtype},
+                      {"shape", tensor.shape},
+                      {"bytes", tensor.bytes}});
     }
     json["tensors"] = list;
   }
@@ -55,9 +58,11 @@ void Print(const api::Inspection& inspection) {
 }
 
 void PrintTensors(const std::vector<api::TensorInfo>& tensors) {
-  Table table({{"tensor", Table::Align::kLeft}, {"dtype", Table::Align::kLeft}, {"shape"}});
+  Table table(
+      {{"tensor", Table::Align::kLeft}, {"dtype", Table::Align::kLeft}, {"shape"}, {"size"}});
   for (const api::TensorInfo& tensor : tensors) {
-    table.Row({tensor.name, tensor.dtype, fmt::format("{}", fmt::join(tensor.shape, " x "))});
+    table.Row({tensor.name, tensor.dtype, fmt::format("{}", fmt::join(tensor.shape, " x ")),
+               Bytes(tensor.bytes)});
   }
   Out().Write("\n" + table.ToString());
 }

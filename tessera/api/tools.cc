@@ -62,13 +62,14 @@ Result<Inspection> InspectModel(const std::string& path) {
   inspection.info.path = path;
   inspection.info.default_strategy = opened.default_strategy;
   for (const std::string& name : opened.files.tensors->names()) {
-    TESSERA_ASSIGN_OR_RETURN(const TensorView tensor,
-                             opened.files.tensors->Get(name, Accept::kAnyDType));
-    inspection.tensors.push_back(
-        {.name = name, .dtype = std::string(Name(tensor.dtype)), .shape = tensor.shape});
+    TESSERA_ASSIGN_OR_RETURN(tessera::TensorInfo tensor, opened.files.tensors->Describe(name));
+    inspection.tensors.push_back({.name = name,
+                                  .dtype = std::move(tensor.type),
+                                  .shape = std::move(tensor.shape),
+                                  .bytes = tensor.bytes});
   }
   for (const models::TensorSpec& expected : models::ListTensors(opened.config)) {
-    TESSERA_RETURN_IF_ERROR(opened.files.tensors->Get(expected.name, expected.shape).status());
+    TESSERA_RETURN_IF_ERROR(opened.files.tensors->CheckUsable(expected.name, expected.shape));
   }
   inspection.file_bytes = opened.files.tensors->total_bytes();
   inspection.info.dtype = inspection.tensors.empty() ? "" : inspection.tensors.front().dtype;

@@ -16,8 +16,9 @@ std::string Version();
 
 struct TensorInfo {
   std::string name;
-  std::string dtype;
+  std::string dtype;  // "bf16", "Q4_K"
   std::vector<int64_t> shape;
+  int64_t bytes = 0;  // as stored
 };
 
 // ModelInfo from config and tensor headers alone; no weight is read.

@@ -49,9 +49,11 @@ Result<std::optional<ops::WeightFormat>> ParseDtype(const std::string& dtype) {
 
 // Weights that do not fit would end in the system killing the process, minutes into loading.
 Status CheckMemory(const OpenedModel& opened, const std::optional<ops::WeightFormat>& format) {
-  const TensorView* embedding = opened.files.tensors->Find(opened.config.names.embedding);
-  const bool wide = format ? format->type == ops::WeightType::kF32
-                           : embedding == nullptr || embedding->dtype != DType::kBF16;
+  TESSERA_ASSIGN_OR_RETURN(const TensorInfo embedding,
+                           opened.files.tensors->Describe(opened.config.names.embedding));
+  const bool wide =
+      format ? format->type == ops::WeightType::kF32
+             : embedding.type == Name(DType::kF32) || embedding.type == Name(DType::kF16);
   const int64_t needed = opened.config.parameters() * (wide ? 4 : 2);
   const int64_t available = backend::AvailableMemory();
   if (available == 0 || needed <= available) return OkStatus();

@@ -49,6 +49,16 @@ bool AllFinite(const TensorView& tensor) {
   }
 }
 
+bool IsFloating(std::string_view type) {
+  return type == Name(DType::kF32) || type == Name(DType::kF16) || type == Name(DType::kBF16);
+}
+
+Status WrongShape(const TensorSource& source, std::string_view name, const Shape& shape,
+                  const Shape& expected) {
+  return DataLoss("{}: tensor {} has shape {}; expected {}", source.origin(), Quoted(name),
+                  ToString(shape), ToString(expected));
+}
+
 }  // namespace
 
 Result<TensorView> TensorSource::Get(std::string_view name, Accept accept) const {
@@ -65,8 +75,7 @@ Result<TensorView> TensorSource::Get(std::string_view name, const Shape& expecte
                                      Accept accept) const {
   TESSERA_ASSIGN_OR_RETURN(TensorView tensor, Get(name, accept));
   if (!Matches(tensor.shape, expected)) {
-    return DataLoss("{}: tensor {} has shape {}; expected {}", origin(), Quoted(name),
-                    ToString(tensor.shape), ToString(expected));
+    return WrongShape(*this, name, tensor.shape, expected);
   }
   return tensor;
 }
@@ -75,6 +84,37 @@ Result<TensorView> TensorSource::GetFinite(std::string_view name, const Shape& e
   TESSERA_ASSIGN_OR_RETURN(TensorView tensor, Get(name, expected));
   TESSERA_RETURN_IF_ERROR(CheckFinite(tensor, name).WithContext(origin()));
   return tensor;
+}
+
+Result<const QuantizedTensor*> TensorSource::GetQuantizedFinite(std::string_view name,
+                                                                const Shape& expected) const {
+  const QuantizedTensor* tensor = FindQuantized(name);
+  if (tensor == nullptr) {
+    if (Find(name) == nullptr) return Missing(name);
+    return InvalidArgument("{}: tensor {} is not quantised", origin(), Quoted(name));
+  }
+  if (!Matches(tensor->shape(), expected)) {
+    return WrongShape(*this, name, tensor->shape(), expected);
+  }
+  TESSERA_RETURN_IF_ERROR(CheckScales(name).WithContext(origin()));
+  return tensor;
+}
+
+Status TensorSource::CheckUsable(std::string_view name, const Shape& expected) const {
+  TESSERA_ASSIGN_OR_RETURN(const TensorInfo info, Describe(name));
+  if (!IsFloating(info.type) && FindQuantized(name) == nullptr) return Get(name).status();
+  if (!Matches(info.shape, expected)) return WrongShape(*this, name, info.shape, expected);
+  return OkStatus();
+}
+
+Result<TensorInfo> TensorSource::Describe(std::string_view name) const {
+  if (const QuantizedTensor* tensor = FindQuantized(name)) {
+    return TensorInfo{
+        .type = tensor->type_name(), .shape = tensor->shape(), .bytes = tensor->bytes()};
+  }
+  TESSERA_ASSIGN_OR_RETURN(const TensorView view, Get(name, Accept::kAnyDType));
+  return TensorInfo{
+      .type = std::string(Name(view.dtype)), .shape = view.shape, .bytes = view.bytes()};
 }
 
 Status TensorSource::Missing(std::string_view name) const {

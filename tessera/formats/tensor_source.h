@@ -21,6 +21,13 @@ inline constexpr int64_t kAnyExtent = -1;  // in an expected shape
 
 enum class Accept { kFloating, kAnyDType };  // kFloating: f32, f16, bf16
 
+// What a file says of a tensor, without a look at its values.
+struct TensorInfo {
+  std::string type;  // "bf16", "Q4_K"
+  Shape shape;
+  int64_t bytes = 0;  // as stored
+};
+
 class TensorSource {
  public:
   virtual ~TensorSource() = default;
@@ -35,7 +42,10 @@ class TensorSource {
   virtual const QuantizedTensor* FindQuantized(std::string_view /*name*/) const { return nullptr; }
   // Bytes of all tensors as stored.
   virtual int64_t total_bytes() const = 0;
-  // Paging hint for one tensor, for example kDontNeed once it is packed.
+  // Type and shape of any tensor of names(), also of one that Get refuses.
+  virtual Result<TensorInfo> Describe(std::string_view name) const;
+  // Paging hint for one tensor, for example kDontNeed once it is packed, which also ends the life
+  // of views and integers of this tensor that the reader had to bring into another order.
   virtual void Advise(std::string_view /*name*/, MapAdvice /*advice*/) const {}
 
   // The tensor, or one line naming source and tensor, what it has and what was expected.
@@ -46,10 +56,17 @@ class TensorSource {
   Result<TensorView> Get(std::string_view name, Accept accept = Accept::kFloating) const;
   // Get, then CheckFinite.
   Result<TensorView> GetFinite(std::string_view name, const Shape& expected) const;
+  // The same for a tensor that FindQuantized knows: its shape and its scales are checked.
+  Result<const QuantizedTensor*> GetQuantizedFinite(std::string_view name,
+                                                    const Shape& expected) const;
+  // What GetFinite or GetQuantizedFinite would say, except about values: nothing is read.
+  Status CheckUsable(std::string_view name, const Shape& expected) const;
 
  protected:
   // Why Find(name) returned null.
   virtual Status Missing(std::string_view name) const;
+  // Ok when every value of the quantised tensor `name` is finite; the message names the tensor.
+  virtual Status CheckScales(std::string_view /*name*/) const { return OkStatus(); }
 };
 
 // Ok when no element is NaN or infinite (integers always are); otherwise one line with the

@@ -97,5 +97,68 @@ TEST(Conversions, BF16RoundTripAndRounding) {
   EXPECT_TRUE(std::isnan(FloatFromBF16(BF16FromFloat(std::bit_cast<float>(0x7f800001u)))));
 }
 
+// One tensor of floats, one of integers with scales.
+class TwoTensors : public TensorSource {
+ public:
+  const std::string& origin() const override { return origin_; }
+  std::vector<std::string> names() const override { return {"codes", "floats", "ids"}; }
+  const TensorView* Find(std::string_view name) const override {
+    return name == "floats" ? &floats_ : name == "ids" ? &ids_ : nullptr;
+  }
+  const QuantizedTensor* FindQuantized(std::string_view name) const override {
+    return name == "codes" ? &codes_ : nullptr;
+  }
+  int64_t total_bytes() const override { return 0; }
+  bool bad_scale = false;
+
+ protected:
+  Status CheckScales(std::string_view name) const override {
+    return bad_scale ? DataLoss("tensor '{}' is bad", name) : OkStatus();
+  }
+
+ private:
+  struct Codes : QuantizedTensor {
+    Codes() : QuantizedTensor({2, 32}, {.bits = 8, .group = 32}, "Q8_0", 68) {}
+    void ReadRow(int64_t, uint8_t*, float*, float*) const override {}
+  };
+  std::string origin_ = "two";
+  std::byte data_[64] = {};
+  TensorView floats_{data_, DType::kF16, {4, 8}}, ids_{data_, DType::kI32, {2}};
+  Codes codes_;
+};
+
+TEST(TensorSource, DescribesFloatsAndIntegersWithScales) {
+  const TwoTensors source;
+  EXPECT_EQ(source.Describe("floats")->type, "f16");
+  EXPECT_EQ(source.Describe("floats")->bytes, 64);
+  EXPECT_EQ(source.Describe("codes")->type, "Q8_0");
+  EXPECT_EQ(source.Describe("codes")->shape, (Shape{2, 32}));
+  EXPECT_EQ(source.Describe("codes")->bytes, 68);
+  ExpectError(source.Describe("x").status(), StatusCode::kNotFound, {"two", "'x'"});
+}
+
+TEST(TensorSource, CheckUsableLooksAtTypeAndShape) {
+  const TwoTensors source;
+  EXPECT_TRUE(source.CheckUsable("floats", {kAnyExtent, 8}).ok());
+  EXPECT_TRUE(source.CheckUsable("codes", {2, 32}).ok());
+  ExpectError(source.CheckUsable("floats", {8, 4}), StatusCode::kDataLoss, {"'floats'", "[4, 8]"});
+  ExpectError(source.CheckUsable("codes", {32, 2}), StatusCode::kDataLoss, {"'codes'", "[2, 32]"});
+  ExpectError(source.CheckUsable("ids", {2}), StatusCode::kUnimplemented, {"'ids'", "i32"});
+  ExpectError(source.CheckUsable("x", {2}), StatusCode::kNotFound, {"'x'"});
+}
+
+TEST(TensorSource, GetQuantizedFiniteChecksShapeAndScales) {
+  TwoTensors source;
+  EXPECT_EQ(*source.GetQuantizedFinite("codes", {2, 32}), source.FindQuantized("codes"));
+  ExpectError(source.GetQuantizedFinite("codes", {3, 32}).status(), StatusCode::kDataLoss,
+              {"two", "'codes'", "[2, 32]", "[3, 32]"});
+  ExpectError(source.GetQuantizedFinite("floats", {4, 8}).status(), StatusCode::kInvalidArgument,
+              {"'floats'"});
+  ExpectError(source.GetQuantizedFinite("x", {4, 8}).status(), StatusCode::kNotFound, {"'x'"});
+  source.bad_scale = true;
+  ExpectError(source.GetQuantizedFinite("codes", {2, 32}).status(), StatusCode::kDataLoss,
+              {"two", "'codes' is bad"});
+}
+
 }  // namespace
 }  // namespace tessera

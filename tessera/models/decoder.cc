@@ -26,11 +26,20 @@ class Decoder::Loader {
 
   Result<TensorView> Read(const std::string& name, const Shape& shape) {
     TESSERA_ASSIGN_OR_RETURN(TensorView tensor, source_.GetFinite(name, shape));
-    read_ += tensor.bytes();
-    if (options_.progress && !options_.progress(read_, total_)) {
-      return Cancelled("{}: loading was cancelled", source_.origin());
-    }
+    TESSERA_RETURN_IF_ERROR(Count(tensor.bytes()));
     return tensor;
+  }
+
+  // The same, or integers with scales where the file holds them.
+  Result<ops::MatrixPart> ReadWeight(const std::string& name, const Shape& shape) {
+    if (source_.FindQuantized(name) == nullptr) {
+      TESSERA_ASSIGN_OR_RETURN(TensorView tensor, Read(name, shape));
+      return ops::MatrixPart(std::move(tensor));
+    }
+    TESSERA_ASSIGN_OR_RETURN(const QuantizedTensor* tensor,
+                             source_.GetQuantizedFinite(name, shape));
+    TESSERA_RETURN_IF_ERROR(Count(tensor->bytes()));
+    return ops::MatrixPart(tensor);
   }
 
   struct Part {
@@ -41,8 +50,8 @@ class Decoder::Loader {
   Result<std::unique_ptr<ops::Matrix>> ReadMatrix(const std::vector<Part>& parts, int64_t in) {
     ops::MatrixSource matrix{.parts = {}, .format = model_.format_};
     for (const Part& part : parts) {
-      TESSERA_ASSIGN_OR_RETURN(TensorView tensor, Read(part.name, {part.out, in}));
-      matrix.parts.push_back(tensor);
+      TESSERA_ASSIGN_OR_RETURN(ops::MatrixPart weight, ReadWeight(part.name, {part.out, in}));
+      matrix.parts.push_back(std::move(weight));
     }
     TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ops::Matrix> packed, model_.device_.Pack(matrix));
     for (const Part& part : parts) source_.Advise(part.name, MapAdvice::kDontNeed);
@@ -107,6 +116,14 @@ class Decoder::Loader {
   }
 
  private:
+  Status Count(int64_t bytes) {
+    read_ += bytes;
+    if (options_.progress && !options_.progress(read_, total_)) {
+      return Cancelled("{}: loading was cancelled", source_.origin());
+    }
+    return OkStatus();
+  }
+
   const TensorSource& source_;
   Decoder& model_;
   const LoadOptions& options_;
@@ -117,12 +134,12 @@ Result<std::unique_ptr<Decoder>> Decoder::Load(const DecoderConfig& config,
                                                const TensorSource& tensors, ops::Device& device,
                                                const LoadOptions& options) {
   std::unique_ptr<Decoder> model(new Decoder(config, device));
-  TESSERA_ASSIGN_OR_RETURN(TensorView embedding,
-                           tensors.Get(config.names.embedding, {config.vocab, config.width}));
-  model->format_ = options.format.value_or(ops::WeightFormat{
-      .type = embedding.dtype == DType::kBF16 ? ops::WeightType::kBF16 : ops::WeightType::kF32,
-      .group = 0,
-      .symmetric = true});
+  TESSERA_ASSIGN_OR_RETURN(const TensorInfo embedding, tensors.Describe(config.names.embedding));
+  const bool wide = embedding.type == Name(DType::kF32) || embedding.type == Name(DType::kF16);
+  model->format_ = options.format.value_or(
+      ops::WeightFormat{.type = wide ? ops::WeightType::kF32 : ops::WeightType::kBF16,
+                        .group = 0,
+                        .symmetric = true});
   Loader loader(tensors, *model, options);
   TESSERA_RETURN_IF_ERROR(loader.RefuseSurplus());
   TESSERA_ASSIGN_OR_RETURN(

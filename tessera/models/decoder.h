@@ -14,7 +14,8 @@
 namespace tessera::models {
 
 struct LoadOptions {
-  // Format of the matrices; unset: f32 for F32 and F16 checkpoints, bf16 for BF16 ones.
+  // Format of the matrices; unset: f32 for F32 and F16 checkpoints, bf16 for BF16 and quantised
+  // ones.
   std::optional<ops::WeightFormat> format;
   // Called with (bytes read, bytes in all); returning false cancels.
   std::function<bool(int64_t, int64_t)> progress;
