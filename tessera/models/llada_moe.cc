@@ -72,11 +72,12 @@ Result<DecoderConfig> Parse(const JsonObject& config) {
 }  // namespace
 
 const Architecture& LLaDAMoe() {
-  // Threshold, block and cache as dInfer evaluates this model (arXiv 2510.08666).
+  // Threshold and cache as dInfer evaluates this model (arXiv 2510.08666). Its block of 64 is left to
+  // the user: a block that is named must divide the length.
   static const Architecture entry = {.name = "llada_moe",
                                      .class_name = "LLaDAMoEModelLM",
                                      .model_type = "lladamoe",
-                                     .default_strategy = "threshold=0.8,block=64,cache=dual",
+                                     .default_strategy = "threshold=0.8,cache=dual",
                                      .parse = Parse};
   return entry;
 }
