@@ -11,7 +11,8 @@ DIFFUSION = ("llada", "llada_moe", "llada2_moe", "dream", "sdar", "sdar_moe", "f
 MASKED = ("llada2_moe", "sdar_moe")  # block-causal only by the mask they are given
 SIZE = dict(hidden=64, layers=2, heads=4, kv_heads=2, head_dim=16, inter=56, vocab=160, tied=False, theta=10000.0,
             block=4, rope_scaling=None, gain=3.0,
-            experts=6, top_k=2, expert_inter=20, shared=0, groups=1, top_groups=1, dense=(), rotary=1.0, expert_bias=0.25)
+            experts=6, top_k=2, expert_inter=20, shared=0, groups=1, top_groups=1, dense=(), rotary=1.0,
+            expert_bias=0.25)
 
 
 def special(vocab):

@@ -272,7 +272,8 @@ def run_llada2(refs, model, cfg, prompt, o):
 FAMILY = {"greedy": (run_greedy, place_ar), "llada": (run_llada, place_full),
           "fast_dllm_v1": (run_fast_dllm_v1, place_full), "dream": (run_dream, place_full),
           "dream_fast_dllm": (run_dream, place_full), "sdar": (run_sdar, place_sdar),
-          "llada2": (run_llada2, place_prefix), "fast_dllm_v2": (run_v2, place_v2), "fast_dllm_v2_simple": (run_v2_simple, place_v2)}
+          "llada2": (run_llada2, place_prefix), "fast_dllm_v2": (run_v2, place_v2),
+          "fast_dllm_v2_simple": (run_v2_simple, place_v2)}
 
 
 def run(refs, model, cfg, sampler, prompt, options, noise=None):
