@@ -93,7 +93,7 @@ Status BenchForwards(const BenchOptions& options) {
     const api::ForwardTiming& timing = timed.at(0);
     timings.push_back(timing);
     const double ratio = timing.seconds / timings.front().seconds;
-    const double gb_per_second = static_cast<double>(info.weight_bytes) / timing.seconds / 1e9;
+    const double gb_per_second = static_cast<double>(timing.weight_bytes) / timing.seconds / 1e9;
     const std::string base = rows.front() == 1 ? fmt::format("{:.2f}", ratio) : "";
     table.Row({std::to_string(timing.rows), Short(1e3 * timing.seconds), base, Short(gb_per_second),
                Short(timing.rows / timing.seconds)});

@@ -203,7 +203,7 @@ Status Chat::Answer(const std::string& text) {
   }
   TESSERA_RETURN_IF_ERROR(CheckStopped());
   if (interactive_) {
-    Note(StatsLine(RatesOf(result->metrics, info, 0, view == nullptr ? 0 : view->seconds()),
+    Note(StatsLine(RatesOf(result->metrics, 0, view == nullptr ? 0 : view->seconds()),
                    result->metrics));
   }
   return OkStatus();

@@ -57,6 +57,7 @@ void Tally::Add(const api::GenerateResult& result) {
   full += metrics.full_forwards;
   window += metrics.window_forwards;
   finalise += metrics.finalise_forwards;
+  weight_bytes += metrics.weight_bytes;
   seconds += metrics.seconds;
 }
 
@@ -123,7 +124,7 @@ std::string ComparisonTable(std::span<const Contender> contenders, std::span<con
         Short(Ratio(static_cast<double>(tally.tokens), forwards)),
         Short(1e3 * Ratio(tally.seconds, forwards)),
         Time(tally.seconds),
-        Short(Ratio(static_cast<double>(info.weight_bytes) * forwards, tally.seconds) / 1e9),
+        Short(Ratio(static_cast<double>(tally.weight_bytes), tally.seconds) / 1e9),
         ForwardsByKind(tally.full, tally.window, tally.finalise)};
     if (graded) cells.insert(cells.begin() + 2, Percent(tally.right, tally.graded));
     table.Row(cells);

@@ -29,6 +29,7 @@ struct Tally {
   std::vector<double> tokens_per_second;  // one per run
   int64_t runs = 0, tokens = 0;
   int64_t full = 0, window = 0, finalise = 0;
+  int64_t weight_bytes = 0;  // read by all forwards
   double seconds = 0;
   int64_t graded = 0, right = 0;
   struct Task {

@@ -41,12 +41,22 @@ void Print(const api::Inspection& inspection) {
   Line("architecture", info.architecture);
   Line("attention", info.block > 0 ? fmt::format("{}, blocks of {}", info.attention, info.block)
                                    : info.attention);
-  Line("parameters", Count(info.parameters));
+  Line("parameters", info.experts == 0
+                         ? Count(info.parameters)
+                         : fmt::format("{}, {} active in a row", Count(info.parameters),
+                                       Count(info.active_parameters)));
   Line("files",
        fmt::format("{} in {} tensors", Bytes(inspection.file_bytes), inspection.tensors.size()));
   Line("layers",
        fmt::format("{} of width {}, {} heads of {}, {} of keys, feed-forward {}", info.layers,
                    info.width, info.heads, info.head_dim, info.kv_heads, info.ffn_width));
+  if (info.experts > 0) {
+    const std::string shared =
+        info.shared_width == 0 ? "" : fmt::format(", a shared one of {}", info.shared_width);
+    Line("experts",
+         fmt::format("{} of width {} in {} layers, {} per row{}", info.experts, info.expert_width,
+                     info.mixture_layers, info.experts_per_row, shared));
+  }
   Line("vocabulary", Thousands(info.vocab));
   Line("context", fmt::format("{} tokens", Thousands(info.context)));
   Line("tokenizer", inspection.tokenizer);

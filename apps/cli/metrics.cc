@@ -10,16 +10,14 @@
 
 namespace tessera::cli {
 
-Rates RatesOf(const api::GenerateMetrics& metrics, const api::ModelInfo& info, int64_t filled,
-              double drawing_seconds) {
+Rates RatesOf(const api::GenerateMetrics& metrics, int64_t filled, double drawing_seconds) {
   Rates rates{.tokens = metrics.output_tokens + filled,
               .seconds = std::max(0.0, metrics.seconds - drawing_seconds)};
   const auto forwards = static_cast<double>(metrics.forwards());
   const auto tokens = static_cast<double>(rates.tokens);
   if (rates.seconds > 0) {
     rates.tokens_per_second = tokens / rates.seconds;
-    rates.weights_gb_per_second =
-        static_cast<double>(info.weight_bytes) * forwards / rates.seconds / 1e9;
+    rates.weights_gb_per_second = static_cast<double>(metrics.weight_bytes) / rates.seconds / 1e9;
   }
   if (forwards > 0) rates.tokens_per_forward = tokens / forwards;
   return rates;

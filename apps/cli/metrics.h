@@ -18,8 +18,7 @@ struct Rates {
 
 // `filled`: mask tokens that the prompt held. `drawing_seconds`: spent outside the engine, in
 // callbacks.
-Rates RatesOf(const api::GenerateMetrics& metrics, const api::ModelInfo& info, int64_t filled,
-              double drawing_seconds);
+Rates RatesOf(const api::GenerateMetrics& metrics, int64_t filled, double drawing_seconds);
 
 // "9 forwards (1 full, 8 window)"
 std::string ForwardsByKind(int64_t full, int64_t window, int64_t finalise);

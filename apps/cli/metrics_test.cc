@@ -6,10 +6,12 @@ namespace tessera::cli {
 namespace {
 
 TEST(Metrics, CountsTimeInTheEngineOnly) {
-  const api::GenerateMetrics metrics{
-      .output_tokens = 30, .full_forwards = 4, .window_forwards = 6, .seconds = 3};
-  const api::ModelInfo info{.weight_bytes = 1'000'000'000};
-  const Rates rates = RatesOf(metrics, info, /*filled=*/0, /*drawing_seconds=*/1);
+  const api::GenerateMetrics metrics{.output_tokens = 30,
+                                     .full_forwards = 4,
+                                     .window_forwards = 6,
+                                     .weight_bytes = 10'000'000'000,
+                                     .seconds = 3};
+  const Rates rates = RatesOf(metrics, /*filled=*/0, /*drawing_seconds=*/1);
   EXPECT_DOUBLE_EQ(rates.tokens_per_second, 15);
   EXPECT_DOUBLE_EQ(rates.tokens_per_forward, 3);
   EXPECT_DOUBLE_EQ(rates.weights_gb_per_second, 5);
@@ -17,12 +19,12 @@ TEST(Metrics, CountsTimeInTheEngineOnly) {
 
 TEST(Metrics, FilledHolesAreTheTokensOfInfilling) {
   const api::GenerateMetrics metrics{.window_forwards = 2, .seconds = 1};
-  EXPECT_EQ(RatesOf(metrics, {}, /*filled=*/8, 0).tokens, 8);
-  EXPECT_DOUBLE_EQ(RatesOf(metrics, {}, /*filled=*/8, 0).tokens_per_forward, 4);
+  EXPECT_EQ(RatesOf(metrics, /*filled=*/8, 0).tokens, 8);
+  EXPECT_DOUBLE_EQ(RatesOf(metrics, /*filled=*/8, 0).tokens_per_forward, 4);
 }
 
 TEST(Metrics, NothingRanIsNotADivisionByZero) {
-  const Rates rates = RatesOf({}, {}, 0, 0);
+  const Rates rates = RatesOf({}, 0, 0);
   EXPECT_EQ(rates.tokens_per_second, 0);
   EXPECT_EQ(rates.tokens_per_forward, 0);
   EXPECT_EQ(StatsLine(rates, {}),

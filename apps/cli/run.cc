@@ -170,7 +170,7 @@ Status RunCommand(const Args& args) {
   }
   if (!result.ok() || !Out().ok()) return OkStatus();  // main reports what happened to the output
 
-  const Rates rates = RatesOf(result->metrics, info, holes, view == nullptr ? 0 : view->seconds());
+  const Rates rates = RatesOf(result->metrics, holes, view == nullptr ? 0 : view->seconds());
   if (options.json) {
     PrintRunJson(*result, rates, info, options.infill, confidence);
     return OkStatus();

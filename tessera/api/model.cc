@@ -338,6 +338,7 @@ Result<GenerateResult> ModelImpl::ToResult(engine::Completion completion, Follow
       .window_forwards = m.forwards[static_cast<int>(decode::ForwardKind::kWindow)],
       .finalise_forwards = m.forwards[static_cast<int>(decode::ForwardKind::kFinalise)],
       .rows = m.rows,
+      .weight_bytes = m.weight_bytes,
       .drafted = m.drafted,
       .accepted = m.accepted,
       .seconds = m.seconds,
@@ -470,7 +471,10 @@ Result<std::vector<ForwardTiming>> ModelImpl::TimeForwards(std::span<const int32
     }
     std::nth_element(seconds.begin(), seconds.begin() + static_cast<int64_t>(seconds.size() / 2),
                      seconds.end());
-    timings.push_back({.rows = count, .keys = keys, .seconds = seconds[seconds.size() / 2]});
+    timings.push_back({.rows = count,
+                       .keys = keys,
+                       .seconds = seconds[seconds.size() / 2],
+                       .weight_bytes = loaded_.model->weight_bytes_read()});
   }
   return timings;
 }

@@ -38,8 +38,12 @@ struct ModelInfo {
   std::string device;     // "cpu:avx512bf16"
   std::string default_strategy;
   int64_t parameters = 0;
-  int64_t weight_bytes = 0;  // read by every forward
+  int64_t active_parameters = 0;  // read by the forward of one row
+  int64_t weight_bytes = 0;       // read by a forward, at most
   int64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn_width = 0;
+  // Mixtures of experts: in how many layers, how many, how many a row passes, width of one and of
+  // the shared one.
+  int64_t mixture_layers = 0, experts = 0, experts_per_row = 0, expert_width = 0, shared_width = 0;
   int64_t vocab = 0, context = 0, block = 0;  // block: block-causal models only
   bool shifted_logits = false;
   TokenId mask_id = -1;
@@ -99,7 +103,8 @@ struct GenerateMetrics {
   int64_t prompt_tokens = 0;
   int64_t output_tokens = 0;  // to the first end-of-text, it included
   int64_t full_forwards = 0, window_forwards = 0, finalise_forwards = 0;
-  int64_t rows = 0;  // evaluated in all forwards
+  int64_t rows = 0;          // evaluated in all forwards
+  int64_t weight_bytes = 0;  // read by all forwards: of a mixture, the experts that some row chose
   int64_t drafted = 0, accepted = 0;
   double seconds = 0;  // first plan to last commit, loading and tokenising excluded
   double first_forward_seconds = 0;
@@ -135,7 +140,8 @@ struct Score {
 struct ForwardTiming {
   int32_t rows = 0;
   int32_t keys = 0;
-  double seconds = 0;  // median
+  double seconds = 0;        // median
+  int64_t weight_bytes = 0;  // read
 };
 
 class Model {

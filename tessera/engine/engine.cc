@@ -120,7 +120,8 @@ void Engine::Step() {
     for (size_t i = 0; i < planned.size(); ++i) {
       Sequence& sequence = *planned[i]->sequence;
       Status applied = status.ok()
-                           ? sequence.ApplyStep(batch_.StatsOf(i), SecondsSince(planned[i]->begin))
+                           ? sequence.ApplyStep(batch_.StatsOf(i), SecondsSince(planned[i]->begin),
+                                                model_.weight_bytes_read())
                            : status;
       if (applied.ok()) applied = CopyKv(sequence);
       if (!applied.ok()) sequence.Fail(applied);

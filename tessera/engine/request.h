@@ -21,7 +21,8 @@ struct Metrics {
   int64_t output_tokens = 0;
   int64_t forwards[decode::kNumForwardKinds] = {};  // indexed by decode::ForwardKind
   int64_t rows = 0;                                 // evaluated, all forwards
-  int64_t committed = 0;  // positions decided, also those past the end of the text
+  int64_t weight_bytes = 0;  // read by the forwards, those of batch mates included
+  int64_t committed = 0;     // positions decided, also those past the end of the text
   int64_t drafted = 0, accepted = 0;
   double seconds = 0;        // from the first plan to the last commit
   double first_seconds = 0;  // to the end of the first forward (prefill)

@@ -174,7 +174,8 @@ void Sequence::UpdateFinalEnd() {
   }
 }
 
-Status Sequence::ApplyStep(std::span<const ops::RowStats> stats, double seconds) {
+Status Sequence::ApplyStep(std::span<const ops::RowStats> stats, double seconds,
+                           int64_t weight_bytes) {
   TESSERA_RETURN_IF_ERROR(CheckStats(stats));
   TESSERA_ASSIGN_OR_RETURN(outcome_, request_.strategy->Commit(View(), plan_, stats));
   for (const decode::Placement& placement : outcome_.commits) {
@@ -190,6 +191,7 @@ Status Sequence::ApplyStep(std::span<const ops::RowStats> stats, double seconds)
   Metrics& metrics = completion_.metrics;
   ++metrics.forwards[static_cast<int>(plan_.kind)];
   metrics.rows += plan_.rows();
+  metrics.weight_bytes += weight_bytes;
   metrics.committed += static_cast<int64_t>(outcome_.commits.size());
   metrics.drafted += outcome_.drafted;
   metrics.accepted += outcome_.accepted;

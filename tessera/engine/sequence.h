@@ -29,9 +29,9 @@ class Sequence {
 
   // Asks the strategy for the next plan, checks it and reserves its slots.
   Status PlanStep(const decode::StepBudget& budget);
-  // Hands the results to the strategy and applies what it decides. `now` and `forward_seconds`
-  // come from the engine's clock.
-  Status ApplyStep(std::span<const ops::RowStats> stats, double seconds);
+  // Hands the results to the strategy and applies what it decides. `seconds` since the first plan
+  // come from the engine's clock; `weight_bytes` is what the forward read.
+  Status ApplyStep(std::span<const ops::RowStats> stats, double seconds, int64_t weight_bytes);
   // Slots to copy after ApplyStep, in order.
   std::span<const std::pair<int32_t, int32_t>> kv_moves() const { return outcome_.kv_moves; }
 

@@ -8,9 +8,10 @@ namespace tessera::models {
 
 const std::vector<const Architecture*>& Architectures() {
   static const std::vector<const Architecture*> architectures = {
-      &architecture::Llama(),     &architecture::Qwen2(), &architecture::Qwen3(),
-      &architecture::LLaDA(),     &architecture::Dream(), &architecture::Sdar(),
-      &architecture::FastDllmV2()};
+      &architecture::Llama(),     &architecture::Qwen2(),     &architecture::Qwen3(),
+      &architecture::Qwen3Moe(),  &architecture::LLaDA(),     &architecture::LLaDAMoe(),
+      &architecture::LLaDA2Moe(), &architecture::Dream(),     &architecture::Sdar(),
+      &architecture::SdarMoe(),   &architecture::FastDllmV2()};
   return architectures;
 }
 

@@ -28,9 +28,13 @@ namespace architecture {
 const Architecture& Llama();
 const Architecture& Qwen2();
 const Architecture& Qwen3();
+const Architecture& Qwen3Moe();
 const Architecture& LLaDA();
+const Architecture& LLaDAMoe();
+const Architecture& LLaDA2Moe();
 const Architecture& Dream();
 const Architecture& Sdar();
+const Architecture& SdarMoe();
 const Architecture& FastDllmV2();
 }  // namespace architecture
 

@@ -48,7 +48,12 @@ class Decoder::Loader {
   };
 
   Result<std::unique_ptr<ops::Matrix>> ReadMatrix(const std::vector<Part>& parts, int64_t in) {
-    ops::MatrixSource matrix{.parts = {}, .format = model_.format_};
+    return ReadMatrix(parts, in, model_.format_);
+  }
+
+  Result<std::unique_ptr<ops::Matrix>> ReadMatrix(const std::vector<Part>& parts, int64_t in,
+                                                  const ops::WeightFormat& format) {
+    ops::MatrixSource matrix{.parts = {}, .format = format};
     for (const Part& part : parts) {
       TESSERA_ASSIGN_OR_RETURN(ops::MatrixPart weight, ReadWeight(part.name, {part.out, in}));
       matrix.parts.push_back(std::move(weight));
@@ -82,22 +87,69 @@ class Decoder::Loader {
     Layer layer;
     TESSERA_ASSIGN_OR_RETURN(layer.attention_norm,
                              ReadVector({{at(names.attention_norm), config.width}}));
-    TESSERA_ASSIGN_OR_RETURN(
-        layer.qkv,
-        ReadMatrix({{at(names.q), q}, {at(names.k), kv}, {at(names.v), kv}}, config.width));
-    TESSERA_ASSIGN_OR_RETURN(
-        layer.qkv_bias,
-        ReadVector({{at(names.q_bias), q}, {at(names.k_bias), kv}, {at(names.v_bias), kv}}));
+    if (names.qkv.empty()) {
+      TESSERA_ASSIGN_OR_RETURN(
+          layer.qkv,
+          ReadMatrix({{at(names.q), q}, {at(names.k), kv}, {at(names.v), kv}}, config.width));
+      TESSERA_ASSIGN_OR_RETURN(
+          layer.qkv_bias,
+          ReadVector({{at(names.q_bias), q}, {at(names.k_bias), kv}, {at(names.v_bias), kv}}));
+    } else {
+      TESSERA_ASSIGN_OR_RETURN(layer.qkv, ReadMatrix({{at(names.qkv), q + 2 * kv}}, config.width));
+      TESSERA_ASSIGN_OR_RETURN(layer.qkv_bias, ReadVector({{at(names.qkv_bias), q + 2 * kv}}));
+    }
     TESSERA_ASSIGN_OR_RETURN(layer.q_norm, ReadVector({{at(names.q_norm), config.head_dim}}));
     TESSERA_ASSIGN_OR_RETURN(layer.k_norm, ReadVector({{at(names.k_norm), config.head_dim}}));
     TESSERA_ASSIGN_OR_RETURN(layer.o, ReadMatrix({{at(names.o), config.width}}, q));
     TESSERA_ASSIGN_OR_RETURN(layer.ffn_norm, ReadVector({{at(names.ffn_norm), config.width}}));
-    TESSERA_ASSIGN_OR_RETURN(layer.gate_up, ReadMatrix({{at(names.gate), config.ffn_width},
-                                                        {at(names.up), config.ffn_width}},
-                                                       config.width));
-    TESSERA_ASSIGN_OR_RETURN(layer.down,
-                             ReadMatrix({{at(names.down), config.width}}, config.ffn_width));
+    if (config.IsMixture(index)) {
+      TESSERA_ASSIGN_OR_RETURN(layer.mixture, ReadMixture(index));
+      if (config.mixture.shared_width == 0) return layer;
+      TESSERA_ASSIGN_OR_RETURN(layer.ffn,
+                               ReadFeedForward(at(names.shared_gate), at(names.shared_up),
+                                               at(names.shared_down), config.mixture.shared_width));
+    } else {
+      TESSERA_ASSIGN_OR_RETURN(layer.ffn, ReadFeedForward(at(names.gate), at(names.up),
+                                                          at(names.down), config.ffn_width));
+    }
     return layer;
+  }
+
+  Result<FeedForward> ReadFeedForward(const std::string& gate, const std::string& up,
+                                      const std::string& down, int64_t ffn_width) {
+    const int64_t width = model_.config_.width;
+    FeedForward ffn;
+    TESSERA_ASSIGN_OR_RETURN(ffn.gate_up, ReadMatrix({{gate, ffn_width}, {up, ffn_width}}, width));
+    TESSERA_ASSIGN_OR_RETURN(ffn.down, ReadMatrix({{down, width}}, ffn_width));
+    return ffn;
+  }
+
+  Result<std::unique_ptr<Mixture>> ReadMixture(int64_t index) {
+    const DecoderConfig& config = model_.config_;
+    const TensorNames& names = config.names;
+    auto mixture = std::make_unique<Mixture>();
+    mixture->spec = config.mixture.router;
+    // Always f32, as published: rounding would flip choices, and a router is small.
+    TESSERA_ASSIGN_OR_RETURN(mixture->router,
+                             ReadMatrix({{LayerName(names.router, index), config.mixture.experts}},
+                                        config.width, {.type = ops::WeightType::kF32}));
+    if (!names.router_bias.empty()) {
+      TESSERA_ASSIGN_OR_RETURN(
+          mixture->router_bias,
+          ReadVector({{LayerName(names.router_bias, index), config.mixture.experts}}));
+    }
+    for (int64_t e = 0; e < config.mixture.experts; ++e) {
+      TESSERA_ASSIGN_OR_RETURN(
+          FeedForward expert,
+          ReadFeedForward(LayerName(names.expert_gate, index, e),
+                          LayerName(names.expert_up, index, e),
+                          LayerName(names.expert_down, index, e), config.mixture.expert_width));
+      // A forward reads the experts that its rows choose.
+      model_.weight_bytes_ -= expert.bytes();
+      model_.expert_bytes_ += expert.bytes();
+      mixture->experts.push_back(std::move(expert));
+    }
+    return mixture;
   }
 
   // A tensor we do not know means that the network is not what its config says.
@@ -178,20 +230,24 @@ Status Decoder::ReserveWorkspace(int64_t rows) {
   };
   workspace_.rows = 0;
   const int64_t q = config_.heads * config_.head_dim, kv = config_.kv_heads * config_.head_dim;
+  int64_t ffn_width = 0;
+  for (const Layer& layer : layers_) {
+    if (layer.ffn.down != nullptr) ffn_width = std::max(ffn_width, layer.ffn.width());
+  }
   TESSERA_RETURN_IF_ERROR(reserve(workspace_.hidden, rows, config_.width));
   TESSERA_RETURN_IF_ERROR(reserve(workspace_.normed, rows, config_.width));
   TESSERA_RETURN_IF_ERROR(reserve(workspace_.qkv, rows, q + 2 * kv));
   TESSERA_RETURN_IF_ERROR(reserve(workspace_.attention, rows, q));
-  TESSERA_RETURN_IF_ERROR(reserve(workspace_.gate_up, ffn_rows, 2 * config_.ffn_width));
-  TESSERA_RETURN_IF_ERROR(reserve(workspace_.ffn, ffn_rows, config_.ffn_width));
-  TESSERA_RETURN_IF_ERROR(reserve(workspace_.cos_sin, rows, config_.head_dim));
+  TESSERA_RETURN_IF_ERROR(reserve(workspace_.gate_up, ffn_rows, 2 * ffn_width));
+  TESSERA_RETURN_IF_ERROR(reserve(workspace_.ffn, ffn_rows, ffn_width));
+  TESSERA_RETURN_IF_ERROR(reserve(workspace_.cos_sin, rows, config_.rotated()));
   workspace_.rows = rows;
   return OkStatus();
 }
 
 // Cosines and sines are computed once per position and copied per row.
 Status Decoder::FillRotary(std::span<const int32_t> positions) {
-  const size_t width = static_cast<size_t>(config_.head_dim), half = frequencies_.size();
+  const size_t width = static_cast<size_t>(config_.rotated()), half = frequencies_.size();
   const int32_t largest = *std::max_element(positions.begin(), positions.end());
   for (size_t position = rotary_table_.size() / width; position <= static_cast<size_t>(largest);
        ++position) {
@@ -233,7 +289,7 @@ Status Decoder::RunAttention(const Layer& layer, const ForwardInput& input,
                               .q_norm = Floats(layer.q_norm),
                               .k_norm = Floats(layer.k_norm),
                               .norm_eps = eps,
-                              .rotary_dim = static_cast<int32_t>(config_.head_dim),
+                              .rotary_dim = static_cast<int32_t>(config_.rotated()),
                               .cos_sin = Floats(workspace_.cos_sin),
                               .slots = input.slots,
                               .groups = input.groups,
@@ -261,21 +317,26 @@ Status Decoder::RunFfn(const Layer& layer, int64_t rows) {
                                            .weight = Floats(layer.ffn_norm),
                                            .eps = static_cast<float>(config_.norm_eps),
                                            .out = Floats(workspace_.normed)}));
+  if (layer.mixture != nullptr) {
+    TESSERA_RETURN_IF_ERROR(mixture_runner_.Run(*layer.mixture, rows, Floats(workspace_.normed),
+                                                Floats(workspace_.hidden)));
+    if (layer.ffn.down == nullptr) return OkStatus();
+  }
   for (int64_t begin = 0; begin < rows; begin += kFfnRows) {
     const int64_t count = std::min(kFfnRows, rows - begin);
     const int64_t offset = begin * config_.width;
     TESSERA_RETURN_IF_ERROR(device_.Linear({.rows = count,
                                             .x = Floats(workspace_.normed) + offset,
-                                            .weight = layer.gate_up.get(),
+                                            .weight = layer.ffn.gate_up.get(),
                                             .bias = nullptr,
                                             .y = Floats(workspace_.gate_up)}));
     TESSERA_RETURN_IF_ERROR(device_.SiluMul({.rows = count,
-                                             .width = config_.ffn_width,
+                                             .width = layer.ffn.width(),
                                              .gate_up = Floats(workspace_.gate_up),
                                              .out = Floats(workspace_.ffn)}));
     TESSERA_RETURN_IF_ERROR(device_.Linear({.rows = count,
                                             .x = Floats(workspace_.ffn),
-                                            .weight = layer.down.get(),
+                                            .weight = layer.ffn.down.get(),
                                             .bias = nullptr,
                                             .y = Floats(workspace_.hidden) + offset,
                                             .accumulate = true}));
@@ -293,6 +354,7 @@ Status Decoder::ForwardHidden(const ForwardInput& input, const kv::KvCache& kv) 
     TESSERA_RETURN_IF_ERROR(RunAttention(layers_[i], input, kv.layer(static_cast<int32_t>(i))));
     TESSERA_RETURN_IF_ERROR(RunFfn(layers_[i], rows));
   }
+  expert_bytes_read_ = mixture_runner_.TakeBytesRead();
   // The attention buffer may be narrower than the hidden state, so the FFN's norm buffer takes the
   // gathered rows and the norm runs in place.
   TESSERA_RETURN_IF_ERROR(device_.GatherRows({.rows = input.out_rows,

@@ -1,5 +1,6 @@
-// The dense transformer decoder that all supported architectures share: RMSNorm, rotary grouped
-// attention, SwiGLU. Architecture files only describe it (DecoderConfig).
+// The transformer decoder that all supported architectures share: RMSNorm, rotary grouped
+// attention, SwiGLU, dense or as a mixture of experts. Architecture files only describe it
+// (DecoderConfig).
 #pragma once
 
 #include <functional>
@@ -9,6 +10,7 @@
 
 #include "tessera/formats/tensor_source.h"
 #include "tessera/models/decoder_config.h"
+#include "tessera/models/mixture.h"
 #include "tessera/models/model.h"
 
 namespace tessera::models {
@@ -32,7 +34,8 @@ class Decoder : public Model {
   const ops::ModelTraits& traits() const override { return config_.traits; }
   const DecoderConfig& config() const { return config_; }
   const ops::WeightFormat& format() const { return format_; }
-  int64_t weight_bytes() const override { return weight_bytes_; }
+  int64_t weight_bytes() const override { return weight_bytes_ + expert_bytes_; }
+  int64_t weight_bytes_read() const override { return weight_bytes_ + expert_bytes_read_; }
   Result<std::unique_ptr<kv::KvCache>> MakeKvCache(int32_t num_pages) override;
 
   Status Forward(const ForwardInput& input, const kv::KvCache& kv,
@@ -45,7 +48,9 @@ class Decoder : public Model {
   using Vector = std::unique_ptr<ops::DeviceBuffer>;  // f32
   struct Layer {
     Vector attention_norm, ffn_norm, qkv_bias, q_norm, k_norm;  // the last three may be null
-    std::unique_ptr<ops::Matrix> qkv, o, gate_up, down;
+    std::unique_ptr<ops::Matrix> qkv, o;
+    std::unique_ptr<Mixture> mixture;  // null: a dense layer
+    FeedForward ffn;                   // of a mixture: the shared expert, or null matrices
   };
   // Activations of one forward, grown to the largest one seen.
   struct Workspace {
@@ -55,7 +60,8 @@ class Decoder : public Model {
 
   class Loader;
 
-  Decoder(const DecoderConfig& config, ops::Device& device) : config_(config), device_(device) {}
+  Decoder(const DecoderConfig& config, ops::Device& device)
+      : config_(config), device_(device), mixture_runner_(device) {}
 
   Status ReserveWorkspace(int64_t rows);
   Status FillRotary(std::span<const int32_t> positions);
@@ -68,13 +74,16 @@ class Decoder : public Model {
   DecoderConfig config_;
   ops::Device& device_;
   ops::WeightFormat format_;
-  int64_t weight_bytes_ = 0;
+  int64_t weight_bytes_ = 0;                       // read by every forward
+  int64_t expert_bytes_ = 0;                       // all routed experts
+  int64_t expert_bytes_read_ = 0;                  // by the last forward
   std::unique_ptr<ops::Matrix> embedding_, head_;  // head_ is null when tied
   Vector final_norm_;
   std::vector<Layer> layers_;
   std::vector<float> frequencies_;
-  std::vector<float> rotary_table_;  // [positions seen, head_dim]: cos | sin
+  std::vector<float> rotary_table_;  // [positions seen, rotated()]: cos | sin
   Workspace workspace_;
+  MixtureRunner mixture_runner_;
 };
 
 }  // namespace tessera::models

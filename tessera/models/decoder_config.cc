@@ -7,8 +7,8 @@
 
 namespace tessera::models {
 
-std::string LayerName(const std::string& pattern, int64_t layer) {
-  return fmt::format(fmt::runtime(pattern), layer);
+std::string LayerName(const std::string& pattern, int64_t layer, int64_t expert) {
+  return fmt::format(fmt::runtime(pattern), layer, expert);
 }
 
 std::vector<TensorSpec> ListTensors(const DecoderConfig& config) {
@@ -21,10 +21,12 @@ std::vector<TensorSpec> ListTensors(const DecoderConfig& config) {
   };
   add(names.embedding, {config.vocab, config.width});
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    const auto add_layer = [&](const std::string& pattern, Shape shape) {
-      if (!pattern.empty()) add(LayerName(pattern, layer), std::move(shape));
+    const auto add_layer = [&](const std::string& pattern, Shape shape, int64_t expert = 0) {
+      if (!pattern.empty()) add(LayerName(pattern, layer, expert), std::move(shape));
     };
     add_layer(names.attention_norm, {config.width});
+    add_layer(names.qkv, {q_width + 2 * kv_width, config.width});
+    add_layer(names.qkv_bias, {q_width + 2 * kv_width});
     add_layer(names.q, {q_width, config.width});
     add_layer(names.q_bias, {q_width});
     add_layer(names.k, {kv_width, config.width});
@@ -35,9 +37,24 @@ std::vector<TensorSpec> ListTensors(const DecoderConfig& config) {
     add_layer(names.k_norm, {config.head_dim});
     add_layer(names.o, {config.width, q_width});
     add_layer(names.ffn_norm, {config.width});
-    add_layer(names.gate, {config.ffn_width, config.width});
-    add_layer(names.up, {config.ffn_width, config.width});
-    add_layer(names.down, {config.width, config.ffn_width});
+    if (!config.IsMixture(layer)) {
+      add_layer(names.gate, {config.ffn_width, config.width});
+      add_layer(names.up, {config.ffn_width, config.width});
+      add_layer(names.down, {config.width, config.ffn_width});
+      continue;
+    }
+    const MixtureConfig& mixture = config.mixture;
+    add_layer(names.router, {mixture.experts, config.width});
+    add_layer(names.router_bias, {mixture.experts});
+    for (int64_t expert = 0; expert < mixture.experts; ++expert) {
+      add_layer(names.expert_gate, {mixture.expert_width, config.width}, expert);
+      add_layer(names.expert_up, {mixture.expert_width, config.width}, expert);
+      add_layer(names.expert_down, {config.width, mixture.expert_width}, expert);
+    }
+    if (mixture.shared_width == 0) continue;
+    add_layer(names.shared_gate, {mixture.shared_width, config.width});
+    add_layer(names.shared_up, {mixture.shared_width, config.width});
+    add_layer(names.shared_down, {config.width, mixture.shared_width});
   }
   add(names.final_norm, {config.width});
   if (!config.tied_head) add(names.head, {config.vocab, config.width});
@@ -50,12 +67,22 @@ int64_t DecoderConfig::parameters() const {
   return count;
 }
 
+int64_t DecoderConfig::active_parameters() const {
+  int64_t count = parameters();
+  if (!tied_head) count -= vocab * width;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    if (!IsMixture(layer)) continue;
+    count -= (mixture.experts - mixture.router.top_k) * 3 * mixture.expert_width * width;
+  }
+  return count;
+}
+
 std::vector<float> RotaryFrequencies(const DecoderConfig& config) {
   std::vector<float> frequencies;
   const RopeScaling& scaling = config.rope_scaling;
-  for (int64_t i = 0; i < config.head_dim / 2; ++i) {
+  for (int64_t i = 0; i < config.rotated() / 2; ++i) {
     // fp32 throughout, as the reference implementations compute it.
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(config.head_dim);
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(config.rotated());
     float frequency = 1.0f / std::pow(static_cast<float>(config.rope_theta), exponent);
     if (scaling.kind == RopeScaling::Kind::kLinear) {
       frequency /= static_cast<float>(scaling.factor);

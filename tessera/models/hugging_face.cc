@@ -106,7 +106,59 @@ Status ReadStopIds(const JsonObject& config, DecoderConfig* decoder) {
   return OkStatus();
 }
 
-Result<DecoderConfig> ParseHuggingFaceDecoder(const JsonObject& config, QkvBias bias, QkNorm norm) {
+Status ReadMixture(const JsonObject& config, const char* width_field, DecoderConfig* decoder) {
+  // Bounds the list of tensor names that a hostile config makes us build; LLaDA2.0-flash has 8192.
+  constexpr int64_t kMaxExperts = int64_t{1} << 18;
+  MixtureConfig& mixture = decoder->mixture;
+  TESSERA_ASSIGN_OR_RETURN(mixture.experts, config.GetInt("num_experts", kCountRange));
+  if (mixture.experts * decoder->layers > kMaxExperts) {
+    return InvalidArgument("{}: {} experts in each of {} layers; accepted: at most {} in all",
+                           config.name(), mixture.experts, decoder->layers, kMaxExperts);
+  }
+  TESSERA_ASSIGN_OR_RETURN(const int64_t top_k, config.GetInt("num_experts_per_tok",
+                                                              {.min = 1, .max = mixture.experts}));
+  mixture.router.top_k = static_cast<int32_t>(top_k);
+  TESSERA_ASSIGN_OR_RETURN(mixture.expert_width, config.GetInt(width_field, kWidthRange));
+  mixture.layers.assign(static_cast<size_t>(decoder->layers), true);
+  const std::string mlp = "model.layers.{}.mlp.";
+  decoder->names.router = mlp + "gate.weight";
+  decoder->names.expert_gate = mlp + "experts.{}.gate_proj.weight";
+  decoder->names.expert_up = mlp + "experts.{}.up_proj.weight";
+  decoder->names.expert_down = mlp + "experts.{}.down_proj.weight";
+  return OkStatus();
+}
+
+Status ReadQwen3Mixture(const JsonObject& config, DecoderConfig* decoder) {
+  TESSERA_RETURN_IF_ERROR(ReadMixture(config, "moe_intermediate_size", decoder));
+  TESSERA_ASSIGN_OR_RETURN(decoder->mixture.router.normalise,
+                           config.GetBoolOr("norm_topk_prob", false));
+  TESSERA_ASSIGN_OR_RETURN(const int64_t step,
+                           config.GetIntOr("decoder_sparse_step", 1, kCountRange));
+  for (int64_t i = 0; i < decoder->layers; ++i) {
+    decoder->mixture.layers[static_cast<size_t>(i)] = (i + 1) % step == 0;
+  }
+  TESSERA_ASSIGN_OR_RETURN(
+      const std::vector<int64_t> dense,
+      config.GetInts("mlp_only_layers", {.min = 0, .max = decoder->layers - 1}));
+  for (const int64_t layer : dense) decoder->mixture.layers[static_cast<size_t>(layer)] = false;
+  return OkStatus();
+}
+
+Status ReadPartialRotary(const JsonObject& config, double otherwise, DecoderConfig* decoder) {
+  TESSERA_ASSIGN_OR_RETURN(const double factor, config.GetFloatOr("partial_rotary_factor",
+                                                                  otherwise, {.min = 0, .max = 1}));
+  decoder->rotary_dim = static_cast<int64_t>(factor * static_cast<double>(decoder->head_dim));
+  if (decoder->rotary_dim < 2 || decoder->rotary_dim % 2 != 0) {
+    return InvalidArgument(
+        "{}: field 'partial_rotary_factor': {:g} rotates {} of {} elements of a head; accepted: "
+        "what makes an even number of 2 or more",
+        config.name(), factor, decoder->rotary_dim, decoder->head_dim);
+  }
+  return OkStatus();
+}
+
+Result<DecoderConfig> ParseHuggingFaceDecoder(const JsonObject& config, QkvBias bias, QkNorm norm,
+                                              const char* ffn_field) {
   DecoderConfig decoder;
   TESSERA_ASSIGN_OR_RETURN(decoder.vocab, config.GetInt("vocab_size", kVocabRange));
   TESSERA_ASSIGN_OR_RETURN(decoder.width, config.GetInt("hidden_size", kWidthRange));
@@ -121,7 +173,7 @@ Result<DecoderConfig> ParseHuggingFaceDecoder(const JsonObject& config, QkvBias 
   TESSERA_ASSIGN_OR_RETURN(
       decoder.head_dim,
       config.GetIntOr("head_dim", decoder.width / decoder.heads, {.min = 2, .max = 1024}));
-  TESSERA_ASSIGN_OR_RETURN(decoder.ffn_width, config.GetInt("intermediate_size", kWidthRange));
+  TESSERA_ASSIGN_OR_RETURN(decoder.ffn_width, config.GetInt(ffn_field, kWidthRange));
   TESSERA_ASSIGN_OR_RETURN(decoder.norm_eps,
                            config.GetFloatOr("rms_norm_eps", 1e-6, {.min = 0, .max = 1}));
   TESSERA_ASSIGN_OR_RETURN(decoder.tied_head, config.GetBoolOr("tie_word_embeddings", false));

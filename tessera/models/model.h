@@ -28,8 +28,10 @@ class Model {
   virtual ~Model() = default;
 
   virtual const ops::ModelTraits& traits() const = 0;
-  // Bytes of weights that one forward reads, the head included.
+  // Bytes of weights that one forward reads at most, the head included.
   virtual int64_t weight_bytes() const = 0;
+  // Bytes that the last forward read; less than weight_bytes() where no row chose some expert.
+  virtual int64_t weight_bytes_read() const { return weight_bytes(); }
   virtual Result<std::unique_ptr<kv::KvCache>> MakeKvCache(int32_t num_pages) = 0;
 
   // Evaluates the rows and reduces the logits of out_rows; RowRequest::row indexes out_rows.

@@ -1,4 +1,5 @@
-// Qwen3: causal, RMSNorm on each Q and K head, head size independent of the width.
+// Qwen3 and Qwen3-MoE: causal, RMSNorm on each Q and K head, head size independent of the width;
+// the latter with a mixture of experts in all layers that its config does not name as dense.
 #include "tessera/models/architecture.h"
 #include "tessera/models/hugging_face.h"
 
@@ -15,6 +16,13 @@ Result<DecoderConfig> Parse(const JsonObject& config) {
   return decoder;
 }
 
+Result<DecoderConfig> ParseMoe(const JsonObject& config) {
+  TESSERA_ASSIGN_OR_RETURN(DecoderConfig decoder, Parse(config));
+  decoder.architecture = "qwen3_moe";
+  TESSERA_RETURN_IF_ERROR(ReadQwen3Mixture(config, &decoder));
+  return decoder;
+}
+
 }  // namespace
 
 const Architecture& Qwen3() {
@@ -23,6 +31,15 @@ const Architecture& Qwen3() {
                                      .model_type = "qwen3",
                                      .default_strategy = "ar",
                                      .parse = Parse};
+  return entry;
+}
+
+const Architecture& Qwen3Moe() {
+  static const Architecture entry = {.name = "qwen3_moe",
+                                     .class_name = "Qwen3MoeForCausalLM",
+                                     .model_type = "qwen3_moe",
+                                     .default_strategy = "ar",
+                                     .parse = ParseMoe};
   return entry;
 }
 

@@ -1,4 +1,5 @@
-// SDAR (arXiv 2510.06303): Qwen3 weights and names, block-causal attention, logits not shifted.
+// SDAR and SDAR-MoE (arXiv 2510.06303): weights and names of Qwen3 and Qwen3-MoE, block-causal
+// attention, logits not shifted.
 #include "tessera/models/architecture.h"
 #include "tessera/models/hugging_face.h"
 
@@ -19,6 +20,13 @@ Result<DecoderConfig> Parse(const JsonObject& config) {
   return decoder;
 }
 
+Result<DecoderConfig> ParseMoe(const JsonObject& config) {
+  TESSERA_ASSIGN_OR_RETURN(DecoderConfig decoder, Parse(config));
+  decoder.architecture = "sdar_moe";
+  TESSERA_RETURN_IF_ERROR(ReadQwen3Mixture(config, &decoder));
+  return decoder;
+}
+
 }  // namespace
 
 const Architecture& Sdar() {
@@ -27,6 +35,15 @@ const Architecture& Sdar() {
                                      .model_type = "sdar",
                                      .default_strategy = "dynamic=0.9,cache=exact",
                                      .parse = Parse};
+  return entry;
+}
+
+const Architecture& SdarMoe() {
+  static const Architecture entry = {.name = "sdar_moe",
+                                     .class_name = "SDARMoeForCausalLM",
+                                     .model_type = "sdar_moe",
+                                     .default_strategy = "dynamic=0.9,cache=exact",
+                                     .parse = ParseMoe};
   return entry;
 }
 

@@ -119,6 +119,42 @@ struct GatherRowsArgs {
   float* out;      // [rows.size(), width]
 };
 
+// out[rows[i]] += weights[i] * x[i], in the order of i: where a row is listed several times, its
+// sum depends on its own entries alone.
+struct AddRowsArgs {
+  std::span<const int32_t> rows;
+  std::span<const float> weights;  // one per entry of rows
+  int64_t width;
+  const float* x;  // [rows.size(), width]
+  float* out;      // [any, width]; must not alias x
+};
+
+enum class RouterScore : uint8_t { kSoftmax, kSigmoid };
+
+// How a row of a mixture of experts chooses its experts and weighs them.
+struct RouterSpec {
+  RouterScore score = RouterScore::kSoftmax;
+  int32_t top_k = 1;
+  int32_t groups = 1;      // the experts are split evenly, in order of their ids
+  int32_t top_groups = 1;  // only so many groups, at least top_k experts in all, are chosen from
+  bool normalise = false;  // the weights of a row are divided by their sum + 1e-20
+  float scale = 1;         // and multiplied by this
+};
+
+// Scores are the softmax or the sigmoid of the logits, in f32 or better. Chosen are the top_k
+// experts with the largest score + bias, of the groups with the largest sum of their two best ones;
+// ties go to the lower id and NaN counts as the smallest. A weight comes from the score alone: the
+// bias balances load and does not mix.
+struct RouteArgs {
+  int64_t rows;
+  int32_t experts;  // a multiple of spec.groups
+  RouterSpec spec;
+  const float* logits;        // [rows, experts]
+  const float* bias;          // [experts] or null
+  std::span<int32_t> chosen;  // [rows, top_k] on the host, ascending within a row
+  std::span<float> weights;   // [rows, top_k] on the host
+};
+
 // logits = hidden * headᵀ, reduced to RowStats without keeping [rows, vocab]. The head is read once
 // for all requests, whatever mix of SamplingSpecs they carry.
 struct HeadStatsArgs {
@@ -160,6 +196,8 @@ class Device {
   virtual Status Attention(const AttentionArgs& args) = 0;
   virtual Status SiluMul(const SiluMulArgs& args) = 0;
   virtual Status GatherRows(const GatherRowsArgs& args) = 0;
+  virtual Status AddRows(const AddRowsArgs& args) = 0;
+  virtual Status Route(const RouteArgs& args) = 0;
   virtual Status HeadStats(const HeadStatsArgs& args) = 0;
   virtual Status HeadLogits(const HeadLogitsArgs& args) = 0;
   virtual Status KvCopy(const KvCopyArgs& args) = 0;

@@ -28,9 +28,12 @@ inline std::string Folder(const std::string& name) {
 }
 
 inline const std::vector<std::string>& Names() {
-  static const std::vector<std::string> names = {"llama", "llama_rope3", "qwen2",
-                                                 "qwen3", "llada",       "llada_gqa_tied",
-                                                 "dream", "sdar",        "fast_dllm_v2"};
+  static const std::vector<std::string> names = {
+      "llama",          "llama_rope3", "qwen2",
+      "qwen3",          "qwen3_moe",   "llada",
+      "llada_gqa_tied", "llada_moe",   "llada_moe_shared",
+      "llada2_moe",     "dream",       "sdar",
+      "sdar_moe",       "fast_dllm_v2"};
   return names;
 }
 

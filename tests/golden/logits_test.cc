@@ -1,6 +1,8 @@
 // Logits of the golden models equal those of the public PyTorch implementations, at every
 // instruction-set level, and would not if a single weight tensor were wrong.
 #include <cmath>
+#include <functional>
+#include <map>
 
 #include "tessera/formats/safetensors.h"
 #include "tests/golden/golden.h"
@@ -77,6 +79,44 @@ TEST_P(Golden, CanFail) {
     const double error = RelativeError(Logits(loaded, golden.ids), golden.logits);
     EXPECT_FALSE(error <= 10 * kF32Tolerance) << tensor.name << " makes no difference";
   }
+}
+
+// Every part of the routing rule matters: leaving one out breaks the fp32 bound.
+TEST(Routing, CanFail) {
+  using Change = std::function<bool(ops::RouterSpec&)>;  // false: the model does not use this part
+  const std::map<std::string, Change> changes = {
+      {"score",
+       [](ops::RouterSpec& router) {
+         const bool softmax = router.score == ops::RouterScore::kSoftmax;
+         router.score = softmax ? ops::RouterScore::kSigmoid : ops::RouterScore::kSoftmax;
+         return true;
+       }},
+      {"top_k", [](ops::RouterSpec& router) { return --router.top_k, true; }},
+      {"groups",
+       [](ops::RouterSpec& router) {
+         return std::exchange(router.top_groups, router.groups) < router.groups;
+       }},
+      {"normalise",
+       [](ops::RouterSpec& router) { return router.normalise = !router.normalise, true; }},
+      {"scale", [](ops::RouterSpec& router) { return std::exchange(router.scale, 1.0f) != 1; }}};
+  std::map<std::string, int> checked;
+  for (const std::string& name : Names()) {
+    const Files files = OpenFiles(name);
+    if (files.config.mixture.experts == 0) continue;
+    const Case golden = ReadCases(name).back();
+    for (const auto& [part, change] : changes) {
+      models::DecoderConfig config = files.config;
+      if (!change(config.mixture.router)) continue;
+      ++checked[part];
+      Loaded loaded;
+      loaded.device = Unwrap(backend::MakeDevice({.name = "cpu", .threads = 2}));
+      loaded.model =
+          Unwrap(models::Decoder::Load(config, *files.files.tensors, *loaded.device, {}));
+      const double error = RelativeError(Logits(loaded, golden.ids), golden.logits);
+      EXPECT_FALSE(error <= 10 * kF32Tolerance) << name << ": " << part << " makes no difference";
+    }
+  }
+  for (const auto& [part, change] : changes) EXPECT_GT(checked[part], 0) << part;
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, Golden, ::testing::ValuesIn(Names()),

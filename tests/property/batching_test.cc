@@ -65,6 +65,55 @@ TEST(Batching, CausalModels) {
   CheckBatch("qwen3", ops::WeightType::kF32, jobs);
 }
 
+// Rows of all sequences meet in an expert: how they group must not show.
+TEST(Batching, MixturesOfExperts) {
+  const std::vector<Job> bidirectional = {
+      {.strategy = "threshold=0.7,block=8,cache=dual", .prompt = Prompt(5, 1)},
+      {.strategy = "quota=9,block=8", .prompt = Prompt(17, 3), .max_new_tokens = 72},
+      {.strategy = "entropy_bounded=0.5,guidance=1.5", .prompt = Prompt(9, 4)},
+      {.strategy = "threshold=0.9", .prompt = Prompt(3, 5), .sampling = kWarm, .seed = 7}};
+  CheckBatch("llada_moe", ops::WeightType::kF32, bidirectional);
+  CheckBatch("llada_moe_shared", ops::WeightType::kBF16, bidirectional);
+  const std::vector<Job> block_causal = {
+      {.strategy = "dynamic=0.8", .prompt = Prompt(5, 1)},
+      {.strategy = "sequential", .prompt = Prompt(64, 2), .max_new_tokens = 40},
+      {.strategy = "threshold=0.6,cache=none", .prompt = Prompt(31, 3)},
+      {.strategy = "threshold=0.6,finalise=separate", .prompt = Prompt(8, 4), .sampling = kWarm}};
+  CheckBatch("llada2_moe", ops::WeightType::kBF16, block_causal);
+  CheckBatch("llada2_moe", ops::WeightType::kF32, block_causal);
+  CheckBatch("sdar_moe", ops::WeightType::kF32, block_causal);
+  const std::vector<Job> causal = {
+      {.strategy = "ar", .prompt = Prompt(3, 1)},
+      {.strategy = "lookup", .prompt = Prompt(50, 2), .max_new_tokens = 60}};
+  CheckBatch("qwen3_moe", ops::WeightType::kBF16, causal);
+}
+
+// One row reads top_k experts of each mixture; more rows read more, but never more than all.
+TEST(Batching, AForwardCountsTheExpertsItReads) {
+  const golden::Loaded loaded = Load("llada_moe", ops::WeightType::kF32);
+  const models::DecoderConfig& config = loaded.model->config();
+  golden::Logits(loaded, {5});
+  const int64_t one = loaded.model->weight_bytes_read();
+  // Unlike parameters, packed matrices are padded: compare with the experts left out.
+  const int64_t idle = config.mixture.experts - config.mixture.router.top_k;
+  EXPECT_EQ((loaded.model->weight_bytes() - one) % (config.layers * idle), 0);
+  const int64_t expert = (loaded.model->weight_bytes() - one) / (config.layers * idle);
+  EXPECT_GE(expert, config.mixture.expert_width * config.width * 3 * 4);
+  EXPECT_GT(one, expert * config.mixture.router.top_k * config.layers);
+  golden::Logits(loaded, Prompt(60, 1));
+  EXPECT_GT(loaded.model->weight_bytes_read(), one);
+  EXPECT_LE(loaded.model->weight_bytes_read(), loaded.model->weight_bytes());
+
+  const Outcome run = RunAlone(loaded, {.strategy = "threshold=0.7"});
+  const engine::Metrics& metrics = run.completion.metrics;
+  EXPECT_GT(metrics.weight_bytes, metrics.total_forwards() * one);
+  EXPECT_LE(metrics.weight_bytes, metrics.total_forwards() * loaded.model->weight_bytes());
+
+  const golden::Loaded dense = Load("llada", ops::WeightType::kF32);
+  const engine::Metrics all = RunAlone(dense, {.strategy = "threshold=0.7"}).completion.metrics;
+  EXPECT_EQ(all.weight_bytes, all.total_forwards() * dense.model->weight_bytes());
+}
+
 TEST(Batching, MoreRequestsThanPlacesAllFinish) {
   const golden::Loaded loaded = Load("sdar", ops::WeightType::kF32);
   std::vector<Job> jobs;

@@ -24,7 +24,8 @@ class Net:
         w = {}
         for file in folder.glob("*.safetensors"):
             w |= {k: v.float() for k, v in load_file(file).items()}
-        llada = cfg["model_type"] == "llada"
+        arch = cfg["architectures"][0]
+        llada, self.arch, self.cfg = arch == "LLaDAModelLM", arch, cfg
         get = cfg.__getitem__
         self.mask = cfg.get("mask_token_id", 156)
         self.hidden, self.heads = (get("d_model"), get("n_heads")) if llada else (
@@ -34,8 +35,9 @@ class Net:
         self.eps = get("rms_norm_eps")
         layers = get("n_layers") if llada else get("num_hidden_layers")
         self.block = cfg.get("block_size", cfg.get("bd_size"))
-        self.view = {"llada": "full", "Dream": "full", "sdar": "block", "Fast_dLLM_Qwen": "block"}.get(
-            get("model_type"), "causal")
+        self.view = {"llada": "full", "Dream": "full", "sdar": "block", "sdar_moe": "block", "llada2_moe": "block",
+                     "Fast_dLLM_Qwen": "block"}.get(get("model_type"), "causal")
+        self.turned = int(self.dim * cfg.get("partial_rotary_factor", 1))
         self.freq = self.frequencies(get("rope_theta"), cfg.get("rope_scaling"))
         if llada:
             name = {"input": "attn_norm", "post": "ff_norm", "q": "q_proj", "k": "k_proj", "v": "v_proj",
@@ -48,15 +50,57 @@ class Net:
                     "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
                     "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
                     "qn": "self_attn.q_norm", "kn": "self_attn.k_norm"}
+            if arch == "LLaDA2MoeModelLM":
+                name |= {"qkv": "attention.query_key_value", "o": "attention.dense", "qn": "attention.query_layernorm",
+                         "kn": "attention.key_layernorm"}
             prefix = "model.layers."
-            self.embed, self.norm = w["model.embed_tokens.weight"], w["model.norm.weight"]
+            self.embed = w.get("model.embed_tokens.weight", w.get("model.word_embeddings.weight"))
+            self.norm = w["model.norm.weight"]
             self.head = self.embed if cfg["tie_word_embeddings"] else w["lm_head.weight"]
         self.layers = [{short: (w.get(f"{prefix}{i}.{long}.weight"), w.get(f"{prefix}{i}.{long}.bias"))
                         for short, long in name.items()} for i in range(layers)]
+        self.mixtures = [self.mixture(w, f"{prefix}{i}.") for i in range(layers)]
+
+    def mixture(self, w, prefix):
+        """The experts of a layer as (router, bias, [expert], shared expert), or None; an expert is (gate, up, down)."""
+        if prefix + "mlp.gate.weight" not in w:
+            return None
+
+        def swiglu(at):
+            return [w.get(f"{prefix}{at}.{part}_proj.weight") for part in ("gate", "up", "down")]
+        experts = [swiglu(f"mlp.experts.{j}") for j in range(self.cfg["num_experts"])]
+        shared = swiglu("mlp.shared_experts" if self.arch == "LLaDA2MoeModelLM" else "shared_expert")
+        return w[prefix + "mlp.gate.weight"], w.get(prefix + "mlp.gate.expert_bias"), experts, shared
+
+    def mix(self, x, router, bias, experts, shared):
+        """Output of a mixture of experts, one row and one expert at a time."""
+        def swiglu(row, weights):
+            gate, up, down = weights
+            return down @ (torch.nn.functional.silu(gate @ row) * (up @ row))
+        cfg, k, out = self.cfg, self.cfg["num_experts_per_tok"], []
+        for row in x:
+            logit = router @ row
+            score = logit.sigmoid() if bias is not None else logit.softmax(-1)
+            order = (score if bias is None else score + bias).tolist()
+            allowed = range(len(experts))
+            if bias is not None:
+                size = len(experts) // cfg["n_group"]
+                groups = [range(g * size, (g + 1) * size) for g in range(cfg["n_group"])]
+                value = [sum(sorted((order[e] for e in g), reverse=True)[:2]) for g in groups]
+                kept = sorted(range(len(groups)), key=lambda g: -value[g])[:cfg["topk_group"]]
+                allowed = [e for g in kept for e in groups[g]]
+            chosen = sorted(allowed, key=lambda e: -order[e])[:k]
+            weight = score[chosen]
+            if self.arch != "LLaDAMoEModelLM":
+                weight = weight / weight.sum()
+            weight = weight * (cfg["routed_scaling_factor"] if bias is not None else 1)
+            total = sum(a * swiglu(row, experts[e]) for a, e in zip(weight, chosen))
+            out.append(total if shared[0] is None else total + swiglu(row, shared))
+        return torch.stack(out)
 
     def frequencies(self, theta, scaling):
         """Rotary frequencies, with llama3 scaling when asked for."""
-        freq = 1.0 / theta ** (torch.arange(0, self.dim, 2).float() / self.dim)
+        freq = 1.0 / theta ** (torch.arange(0, self.turned, 2).float() / self.turned)
         if scaling:
             low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
             old = scaling["original_max_position_embeddings"]
@@ -69,11 +113,12 @@ class Net:
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * weight
 
     def rotate(self, x, pos):
-        """Rotate-half RoPE on [rows, heads, dim]."""
+        """Rotate-half RoPE on the first part of [rows, heads, dim]."""
+        x, rest = x[..., :self.turned], x[..., self.turned:]
         angle = pos[:, None].float() * self.freq
         cos, sin = (torch.cat((f, f), -1)[:, None] for f in (angle.cos(), angle.sin()))
         a, b = x.chunk(2, -1)
-        return x * cos + torch.cat((-b, a), -1) * sin
+        return torch.cat((x * cos + torch.cat((-b, a), -1) * sin, rest), -1)
 
     def run(self, ids, start=0, past=None):
         """Rows for `ids` at positions start.. against stored rows `past`.
@@ -92,9 +137,12 @@ class Net:
             return y if wb[1] is None else y + wb[1]
         for i, layer in enumerate(self.layers):
             h = self.rms(x, layer["input"][0])
-            q = linear(h, layer["q"]).view(n, self.heads, self.dim)
-            k = linear(h, layer["k"]).view(n, self.kv, self.dim)
-            v = linear(h, layer["v"]).view(n, self.kv, self.dim)
+            if "qkv" in layer:
+                q, k, v = linear(h, layer["qkv"]).view(n, -1, self.dim).split((self.heads, self.kv, self.kv), 1)
+            else:
+                q = linear(h, layer["q"]).view(n, self.heads, self.dim)
+                k = linear(h, layer["k"]).view(n, self.kv, self.dim)
+                v = linear(h, layer["v"]).view(n, self.kv, self.dim)
             if layer.get("qn", (None,))[0] is not None:
                 q, k = self.rms(q, layer["qn"][0]), self.rms(k, layer["kn"][0])
             q, k = self.rotate(q, pos), self.rotate(k, pos)
@@ -107,6 +155,9 @@ class Net:
             prob = score.masked_fill(~visible, -torch.inf).softmax(-1)
             x = x + linear(torch.einsum("hqk,khd->qhd", prob, vv).reshape(n, -1), layer["o"])
             h = self.rms(x, layer["post"][0])
+            if self.mixtures[i]:
+                x = x + self.mix(h, *self.mixtures[i])
+                continue
             gate = linear(h, layer["gate"])
             x = x + linear(gate * gate.sigmoid() * linear(h, layer["up"]), layer["down"])
         return self.rms(x, self.norm) @ self.head.T, store
@@ -312,6 +363,29 @@ def sdar(net, prompt, o):
     return c
 
 
+def llada2(net, prompt, o):
+    """Block diffusion that evaluates everything before the end of the block in every forward."""
+    P, B, stop = len(prompt), o["block_length"], o.get("stop")
+    N = -(-(P + o["gen_length"]) // B) * B
+    c = Canvas(net, list(prompt) + [net.mask] * (N - P))
+    for a in range(P // B * B, N, B):
+        for q in quota(B, o["steps"]):
+            where = c.masked(a, a + B)
+            if not where:
+                break
+            s = best(c.forward("denoise", 0, a + B)[0], 0, where)
+            high = [i for i in where if s[i][0] > o["threshold"]]
+            pick = high if len(high) >= q else top({i: s[i][0] for i in where}, q)
+            c.commit([(i, s[i][1]) for i in pick])
+        if stop in c.x[P:]:
+            break
+    if stop in c.x[P:]:  # what is behind the stop is not returned, nor are its last commits seen
+        end = c.x.index(stop, P) + 1
+        del c.x[end:]
+        c.steps[-1][1] = [pair for pair in c.steps[-1][1] if pair[0] < end]
+    return c
+
+
 def fast_dllm_v2(net, prompt, o, simple=False):
     """Block and sub-block diffusion with shift."""
     P, B, b, stop = len(prompt), net.block, o["small_block_size"], o.get("stop")
@@ -360,7 +434,7 @@ def fast_dllm_v2(net, prompt, o, simple=False):
 
 
 SAMPLERS = {"greedy": greedy, "llada": llada, "fast_dllm_v1": fast_dllm_v1, "dream": dream,
-            "dream_fast_dllm": dream_fast_dllm, "sdar": sdar, "fast_dllm_v2": fast_dllm_v2,
+            "dream_fast_dllm": dream_fast_dllm, "sdar": sdar, "llada2": llada2, "fast_dllm_v2": fast_dllm_v2,
             "fast_dllm_v2_simple": lambda net, prompt, o: fast_dllm_v2(net, prompt, o, simple=True)}
 
 

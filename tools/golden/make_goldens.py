@@ -35,12 +35,25 @@ GOLDENS = {
     "dream": dict(arch="dream", seed=17, dtype="bf16", sharded=True, size=dict(theta=1000000.0, gain=6.0)),
     "sdar": dict(arch="sdar", seed=18, size=dict(
         hidden=48, heads=4, kv_heads=2, head_dim=16, theta=1000000.0, block=4, gain=6.0)),
+    "qwen3_moe": dict(arch="qwen3_moe", seed=134, size=dict(
+        hidden=40, layers=3, head_dim=16, tied=True, theta=1000000.0, dense=(1,))),
+    "llada_moe": dict(arch="llada_moe", seed=108, size=dict(
+        hidden=48, heads=3, kv_heads=3, theta=50000.0, gain=5.0, experts=7, expert_inter=20)),
+    "llada_moe_shared": dict(arch="llada_moe", seed=102, dtype="bf16", sharded=True, size=dict(
+        layers=3, inter=40, theta=50000.0, gain=5.0, experts=5, top_k=3, expert_inter=24, shared=28, dense=(1,),
+        rotary=0.5)),
+    "llada2_moe": dict(arch="llada2_moe", seed=192, sharded=True, size=dict(
+        hidden=48, layers=3, head_dim=20, theta=600000.0, block=8, gain=6.0, experts=8, top_k=3, expert_inter=20,
+        shared=1, groups=4, top_groups=2, dense=(0,), rotary=0.5)),
+    "sdar_moe": dict(arch="sdar_moe", seed=105, size=dict(
+        hidden=48, theta=1000000.0, block=4, gain=6.0, experts=5)),
     "fast_dllm_v2": dict(arch="fast_dllm_v2", seed=19, lengths=(1, 7, 33, 70), size=dict(
         theta=1000000.0, block=32, gain=6.0)),
 }
 PATHS = {
     "llada_code": "folder with modeling_llada.py", "llada_sampler": "generate.py of LLaDA",
     "fast_dllm_v1_sampler": "llada/generate.py of Fast-dLLM", "dream_code": "folder with modeling_dream.py",
+    "llada_moe_code": "folder with modeling_lladamoe.py", "llada2_moe_code": "folder with modeling_llada2_moe.py",
     "sdar_code": "folder with modeling_sdar.py", "sdar_sampler": "generate.py of SDAR",
     "fast_dllm_v2_code": "folder with modeling.py of Fast-dLLM v2",
     "fast_dllm_v2_sampler": "v2/generation_functions.py of Fast-dLLM",
@@ -51,15 +64,16 @@ def checkpoint(references, folder, model_folder, arch, seed, size, lengths=LENGT
     """Write one checkpoint with its expected logits; return (model, config, summary)."""
     cfg = tiny.config(arch, size)
     model = tiny.build(references, arch, cfg)
-    tiny.randomise(model, cfg, seed, {**tiny.SIZE, **size}["gain"])
+    full_size = {**tiny.SIZE, **size}
+    tiny.randomise(model, cfg, seed, full_size["gain"], full_size["expert_bias"])
     tiny.save(model, cfg, model_folder, dtype, sharded)
     full, low = tiny.expected(references, arch, model, cfg, seed, lengths, folder)
     top = torch.cat(full).softmax(-1).amax(-1)
     delta, name = tiny.sensitivity(arch, model, cfg, tiny.inputs(arch, cfg, seed, lengths)[2])
     summary = {
         "arch": arch, "seed": seed, "lengths": list(lengths), "stored_dtype": dtype, "sharded": sharded,
-        "attention": {"sdar": "block-causal", "fast_dllm_v2": "block-causal"}.get(
-            arch, "full" if arch in tiny.DIFFUSION else "causal"),
+        "attention": {"sdar": "block-causal", "sdar_moe": "block-causal", "llada2_moe": "block-causal",
+                      "fast_dllm_v2": "block-causal"}.get(arch, "full" if arch in tiny.DIFFUSION else "causal"),
         "block_size": cfg.get("block_size", cfg.get("bd_size")),
         "top1_probability": {"min": round(top.min().item(), 3), "max": round(top.max().item(), 3)},
         "bf16_max_abs_diff": round(max((a - b).abs().max().item() for a, b in zip(full, low)), 3),

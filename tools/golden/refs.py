@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 import types
+import typing
 from pathlib import Path
 
 import torch
@@ -100,6 +101,25 @@ class References:
     def _qwen3(self):
         from transformers import Qwen3Config, Qwen3ForCausalLM
         return Qwen3Config, Qwen3ForCausalLM
+
+    def _qwen3_moe(self):
+        from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+        return Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    _sdar_moe = _qwen3_moe  # the same network under a block-causal mask
+
+    def _llada_moe(self):
+        name = package("ref_llada_moe", self.path("llada_moe_code"))
+        config = importlib.import_module(name + ".configuration_lladamoe").LLaDAMoEConfig
+        return config, importlib.import_module(name + ".modeling_lladamoe").LLaDAMoEModelLM
+
+    def _llada2_moe(self):
+        import transformers.utils as tu
+        if not hasattr(tu, "TransformersKwargs"):  # a type hint
+            tu.TransformersKwargs = typing.TypedDict("TransformersKwargs", {}, total=False)
+        name = package("ref_llada2_moe", self.path("llada2_moe_code"))
+        config = importlib.import_module(name + ".configuration_llada2_moe").LLaDA2MoeConfig
+        return config, importlib.import_module(name + ".modeling_llada2_moe").LLaDA2MoeModelLM
 
     def _llada(self):
         name = package("ref_llada", self.path("llada_code"))

@@ -5,10 +5,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-ARCHS = ("llama", "qwen2", "qwen3", "llada", "dream", "sdar", "fast_dllm_v2")
-DIFFUSION = ("llada", "dream", "sdar", "fast_dllm_v2")
+ARCHS = ("llama", "qwen2", "qwen3", "qwen3_moe", "llada", "llada_moe", "llada2_moe", "dream", "sdar", "sdar_moe",
+         "fast_dllm_v2")
+DIFFUSION = ("llada", "llada_moe", "llada2_moe", "dream", "sdar", "sdar_moe", "fast_dllm_v2")
+MASKED = ("llada2_moe", "sdar_moe")  # block-causal only by the mask they are given
 SIZE = dict(hidden=64, layers=2, heads=4, kv_heads=2, head_dim=16, inter=56, vocab=160, tied=False, theta=10000.0,
-            block=4, rope_scaling=None, gain=3.0)
+            block=4, rope_scaling=None, gain=3.0,
+            experts=6, top_k=2, expert_inter=20, shared=0, groups=1, top_groups=1, dense=(), rotary=1.0,
+            expert_bias=0.25)
 
 
 def special(vocab):
@@ -68,6 +72,40 @@ def config(arch, size):
                    rope_scaling=None, skip_checkpoint=False, use_deepep=False, use_cache=False,
                    auto_map={"AutoConfig": "configuration_sdar.SDARConfig", "AutoModel": "modeling_sdar.SDARModel",
                              "AutoModelForCausalLM": "modeling_sdar.SDARForCausalLM"}, **window)
+    elif arch in ("qwen3_moe", "sdar_moe"):
+        out.update(architectures=["Qwen3MoeForCausalLM" if arch == "qwen3_moe" else "SDARMoeForCausalLM"],
+                   model_type=arch, attention_bias=False, head_dim=s["head_dim"], rope_scaling=None,
+                   decoder_sparse_step=1, mlp_only_layers=list(s["dense"]), moe_intermediate_size=s["expert_inter"],
+                   norm_topk_prob=True, num_experts=s["experts"], num_experts_per_tok=s["top_k"],
+                   output_router_logits=False, router_aux_loss_coef=0.001, **window)
+        if arch == "sdar_moe":
+            out.update(block_size=s["block"], mask_token_id=ids["mask"])
+    elif arch == "llada_moe":
+        del out["intermediate_size"]
+        out.update(architectures=["LLaDAMoEModelLM"], model_type="llada", mask_token_id=ids["mask"],
+                   pad_token_id=ids["eos"], attention_bias=False, clip_qkv=None, dense_intermediate_size=s["inter"],
+                   expert_intermediate_size=s["expert_inter"], shared_expert_intermediate_size=s["shared"] or None,
+                   moe_layer_freq=[int(i not in s["dense"]) for i in range(s["layers"])],
+                   moe_router_enable_expert_bias=False, moe_router_score_function="softmax", norm_topk_prob=None,
+                   num_experts=s["experts"], num_experts_per_tok=s["top_k"], output_router_logits=False,
+                   partial_rotary_factor=s["rotary"], qk_layernorm=True, rms_norm_eps=1e-05, rope_scaling=None,
+                   routed_scaling_factor=1, router_aux_loss_coef=0.01, router_num_group=None, router_topk_group=None,
+                   auto_map={"AutoConfig": "configuration_lladamoe.LLaDAConfig",
+                             "AutoModel": "modeling_lladamoe.LLaDAMoEModelLM",
+                             "AutoModelForCausalLM": "modeling_lladamoe.LLaDAMoEModelLM"})
+    elif arch == "llada2_moe":
+        out.update(architectures=["LLaDA2MoeModelLM"], model_type="llada2_moe", mask_token_id=ids["mask"],
+                   pad_token_id=ids["eos"], block_size=s["block"], embedding_dropout=0.0, output_dropout=0.0,
+                   first_k_dense_replace=len(s["dense"]), head_dim=s["head_dim"],
+                   moe_intermediate_size=s["expert_inter"], moe_router_enable_expert_bias=True, n_group=s["groups"],
+                   norm_head=False, norm_topk_prob=True, num_experts=s["experts"], num_experts_per_tok=s["top_k"],
+                   num_shared_experts=s["shared"], partial_rotary_factor=s["rotary"], rope_scaling=None,
+                   routed_scaling_factor=2.5, score_function="sigmoid", sliding_window=4096,
+                   topk_group=s["top_groups"], use_bias=False, use_qk_norm=True, use_qkv_bias=False,
+                   use_sliding_window=False,
+                   auto_map={"AutoConfig": "configuration_llada2_moe.LLaDA2MoeConfig",
+                             "AutoModel": "modeling_llada2_moe.LLaDA2MoeModel",
+                             "AutoModelForCausalLM": "modeling_llada2_moe.LLaDA2MoeModelLM"})
     elif arch == "fast_dllm_v2":
         out.update(architectures=["Fast_dLLM_QwenForCausalLM"], model_type="Fast_dLLM_Qwen", bd_size=s["block"],
                    pad_token_id=ids["eos"], rope_scaling=None, conplemenrary_mask=True,
@@ -91,7 +129,13 @@ def build(refs, arch, cfg):
     return model
 
 
-def randomise(model, cfg, seed, gain):
+def weights(model):
+    """Name and tensor of everything a checkpoint holds; the balancing bias of a router is not a parameter."""
+    buffers = [(name, b) for name, b in model.named_buffers() if name.endswith("expert_bias")]
+    return [*model.named_parameters(), *buffers]
+
+
+def randomise(model, cfg, seed, gain, expert_bias):
     """Fill the weights: sharp attention, logits with spread `gain`, norm weights around 1, biases nonzero.
 
     The mask row of embedding and head is small, so the mask is never predicted. Values are exact in bfloat16.
@@ -99,17 +143,24 @@ def randomise(model, cfg, seed, gain):
     rng = torch.Generator().manual_seed(seed)
     mask = cfg.get("mask_token_id", special(cfg["vocab_size"])["mask"])
     tied = cfg.get("tie_word_embeddings", cfg.get("weight_tying"))
-    for name, p in sorted(model.named_parameters()):
+    for name, p in sorted(weights(model)):
         noise = torch.randn(p.shape, generator=rng)
         if "norm" in name or "ln_f" in name:
             value = 1 + 0.25 * noise
+        elif name.endswith("expert_bias"):
+            value = expert_bias * noise
         elif name.endswith("bias"):
             value = 0.5 * noise
         else:
             scale = 2.0 if tied and name.endswith(("o_proj.weight", "down_proj.weight", "_out.weight")) else 1.0
             if any(key in name for key in ("q_proj", "k_proj")):
                 scale = 2.0
-            elif name.endswith(("embed_tokens.weight", "wte.weight")):
+            elif "query_key_value" in name:  # Q and K as above, V after them
+                scale = torch.ones(p.shape[0], 1)
+                scale[:-cfg["num_key_value_heads"] * cfg["head_dim"]] = 2.0
+            elif name.endswith("mlp.gate.weight"):
+                scale = 2.0
+            elif name.endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight")):
                 scale = gain if tied else 0.5 * p.shape[1] ** 0.5
             elif name.endswith(("lm_head.weight", "transformer.ff_out.weight")):
                 scale = gain
@@ -125,7 +176,7 @@ def save(model, cfg, folder, dtype="fp32", sharded=False):
     folder.mkdir(parents=True, exist_ok=True)
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
     cfg = {**cfg, "torch_dtype": {"fp32": "float32", "bf16": "bfloat16"}[dtype]}
-    tensors = {k: v.to(kind).contiguous() for k, v in sorted(model.named_parameters())}
+    tensors = {k: v.to(kind).contiguous() for k, v in sorted(weights(model))}
     (folder / "config.json").write_text(json.dumps(cfg, indent=2) + "\n")
     if not sharded:
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -165,7 +216,11 @@ def logits(arch, model, cfg, x):
         out = model(x, attention_mask=(block[:, None] >= block[None, :])[None], use_cache=False)
     elif arch == "fast_dllm_v2":
         out = model(x, block_size=cfg["bd_size"], use_cache=False)
-    elif arch == "llada":
+    elif arch in MASKED:
+        block = torch.arange(x.shape[1]) // cfg["block_size"]
+        mask = (block[:, None] >= block[None, :]).float().log().to(model.dtype)
+        out = model(x, attention_mask=mask[None, None], use_cache=False)
+    elif arch in ("llada", "llada_moe"):
         out = model(x)
     else:
         out = model(x, use_cache=False)
@@ -176,7 +231,7 @@ def logits(arch, model, cfg, x):
 def expected(refs, arch, model, cfg, seed, lengths, folder):
     """Write expected.safetensors and return the fp32 and bf16 logits."""
     half = build(refs, arch, cfg)
-    for (_, a), (_, b) in zip(half.named_parameters(), model.named_parameters()):
+    for (_, a), (_, b) in zip(weights(half), weights(model)):
         a.data = b.data.bfloat16()
     half.tie_weights()
     tensors, full, low = {}, [], []
@@ -193,7 +248,7 @@ def sensitivity(arch, model, cfg, x):
     """Smallest change of the logits when any one tensor is disturbed by 25 %: proof that every tensor matters."""
     base, worst = logits(arch, model, cfg, x), (float("inf"), "")
     rng = torch.Generator().manual_seed(7)
-    for name, p in model.named_parameters():
+    for name, p in weights(model):
         keep = p.clone()
         p.mul_(1 + 0.25 * torch.randn(p.shape, generator=rng))
         worst = min(worst, ((logits(arch, model, cfg, x) - base).abs().max().item(), name))

@@ -5,6 +5,7 @@ a near tie, and if neighbouring options give another trace, so every case can fa
 tests/golden/README.md.
 """
 import contextlib
+import inspect
 import io
 import types
 
@@ -92,6 +93,11 @@ def place_full(rec, ids, kw):
     if kw.get("replace_position") is not None:
         return "window", int(kw["replace_position"][0].nonzero()[0])
     return "window", past[0][0].shape[-2]
+
+
+def place_prefix(rec, ids, kw):
+    """LLaDA2 evaluates everything up to the end of the block, every time."""
+    return "denoise", 0
 
 
 def place_sdar(rec, ids, kw):
@@ -239,10 +245,35 @@ def run_v2_simple(refs, model, cfg, prompt, o):
                           stop_token=o.get("stop", -1), temperature=0, use_block_cache=False)[0]
 
 
+def run_llada2(refs, model, cfg, prompt, o):
+    """LLaDA2's generate, on any model that takes an additive mask. Categorical draws become their mode."""
+    sampler = refs.model_classes("llada2_moe")[1]
+
+    class Bound:
+        device = prompt.device
+        _sample_with_temperature_topk_topp = sampler._sample_with_temperature_topk_topp
+        _top_k_logits = staticmethod(sampler._top_k_logits)
+        _top_p_logits = staticmethod(sampler._top_p_logits)
+        _get_num_transfer_tokens = staticmethod(sampler._get_num_transfer_tokens)
+
+        def forward(self, ids, attention_mask, position_ids):
+            return model.forward(ids, attention_mask=attention_mask.float(), position_ids=position_ids, use_cache=False)
+
+    keep, torch.multinomial = torch.multinomial, lambda p, num_samples: p.argmax(-1, keepdim=True)
+    try:
+        out = sampler.generate(Bound(), prompt, block_length=o["block_length"], steps=o["steps"],
+                               gen_length=o["gen_length"], threshold=o["threshold"], eos_id=o.get("stop", -1),
+                               mask_id=cfg["mask_token_id"])
+    finally:
+        torch.multinomial = keep
+    return torch.cat((prompt, out), 1)
+
+
 FAMILY = {"greedy": (run_greedy, place_ar), "llada": (run_llada, place_full),
           "fast_dllm_v1": (run_fast_dllm_v1, place_full), "dream": (run_dream, place_full),
           "dream_fast_dllm": (run_dream, place_full), "sdar": (run_sdar, place_sdar),
-          "fast_dllm_v2": (run_v2, place_v2), "fast_dllm_v2_simple": (run_v2_simple, place_v2)}
+          "llada2": (run_llada2, place_prefix), "fast_dllm_v2": (run_v2, place_v2),
+          "fast_dllm_v2_simple": (run_v2_simple, place_v2)}
 
 
 def run(refs, model, cfg, sampler, prompt, options, noise=None):
@@ -287,8 +318,11 @@ def lively(base, options):
     return varied and (not parallel or min(counts) == 1 < max(counts))
 
 
-def rivals(sampler, o):
-    """Nearby options that must give another trace, so that a case can fail for each feature it is there for."""
+def rivals(sampler, o, caches):
+    """Nearby options that must give another trace, so that a case can fail for each feature it is there for.
+
+    `caches`: whether the model's code can replace rows of a cache.
+    """
     if "repetition_penalty" in o:
         yield {k: v for k, v in o.items() if k != "repetition_penalty"}
     if o.get("cfg_scale"):
@@ -299,6 +333,8 @@ def rivals(sampler, o):
     if sampler == "llada" and o["block_length"] < o["gen_length"]:
         yield {**o, "block_length": o["gen_length"]}
     modes = {"fast_dllm_v1": ("none", "prefix", "dual"), "dream_fast_dllm": ("prefix", "dual")}.get(sampler, ())
+    if not caches:
+        modes = ()
     for mode in modes:
         if mode != o["cache"]:
             yield {**o, "cache": mode}
@@ -308,6 +344,8 @@ def rivals(sampler, o):
         yield from ({**o, "alg": alg} for alg in ("maskgit_plus", "topk_margin", "entropy") if alg != o["alg"])
     if sampler == "fast_dllm_v2":
         yield {**o, "block_cache": not o["block_cache"]}
+    if sampler == "llada2":
+        yield {**o, "threshold": 2.0 if o["threshold"] < 1 else 0.5}
     if sampler == "sdar" and o["strategy"] != "low_confidence_static":
         yield {"denoising_steps": 4, **o, "strategy": "low_confidence_static"}
 
@@ -318,7 +356,8 @@ def stable(refs, model, cfg, sampler, prompt, options):
         base = run(refs, model, cfg, sampler, prompt, options)
     if ties or not lively(base, options):
         return None
-    for other in rivals(sampler, options):
+    caches = "replace_position" in inspect.signature(type(model).forward).parameters
+    for other in rivals(sampler, options, caches):
         if commits(run(refs, model, cfg, sampler, prompt, other)) == commits(base):
             return None
     for seed in range(DRAWS):
@@ -395,6 +434,32 @@ def fast_dllm_v1_cases(cfg):
         yield f"{cache}_one_by_one", "fast_dllm_v1", 7, {**base, "gen_length": 16, "threshold": 1.1, "steps": 2}
 
 
+def llada_moe_cases(cfg):
+    """The loops above on a model whose public code has no cache to window into."""
+    yield from llada_cases(cfg)
+    yield from (case for case in fast_dllm_v1_cases(cfg) if case[3]["cache"] == "none")
+
+
+def llada2_cases(cfg):
+    """Thresholds and step counts, prompts that do and do not fill their last block, a stop id."""
+    block = cfg["block_size"]
+
+    def o(p, t, blocks=3, **more):
+        return {"gen_length": (p // block + blocks) * block - p, "block_length": block, "steps": block, "threshold": t,
+                **more}
+    for p in (2 * block, block + 3, 3):
+        for t in (0.95, 0.6, 2.0):
+            yield f"threshold_{t}_p{p}", "llada2", p, o(p, t)
+    yield f"steps_half_p{block}", "llada2", block, o(block, 0.9, steps=block // 2)
+
+    def stop(ids):
+        base = o(block + 2, 0.6, blocks=4)
+        out = ids(base)
+        late = [t for i, t in enumerate(out) if 2 * block + 2 < i < 3 * block and t not in out[block + 2:i]]
+        return {**base, "stop": late[0]} if late else None
+    yield "stop", "llada2", block + 2, stop
+
+
 def dream_cases(cfg):
     """Three confidence rules over several step counts; the block port with both caches."""
     for alg in ("maskgit_plus", "topk_margin", "entropy"):
@@ -459,6 +524,8 @@ def v2_cases(cfg):
 
 CASES = {"llama": [greedy_cases], "llama_rope3": [greedy_cases], "qwen2": [greedy_cases], "qwen3": [greedy_cases],
          "llada": [llada_cases, fast_dllm_v1_cases], "llada_gqa_tied": [llada_cases, fast_dllm_v1_cases],
+         "qwen3_moe": [greedy_cases], "llada_moe": [llada_moe_cases], "llada_moe_shared": [llada_moe_cases],
+         "llada2_moe": [llada2_cases], "sdar_moe": [llada2_cases],
          "dream": [dream_cases], "sdar": [sdar_cases], "fast_dllm_v2": [v2_cases]}
 
 

@@ -10,6 +10,7 @@
 #include "tessera/backend/cpu/linear.h"
 #include "tessera/backend/cpu/op_kernels.h"
 #include "tessera/backend/cpu/packed_matrix.h"
+#include "tessera/backend/cpu/route.h"
 #include "tessera/base/thread_pool.h"
 
 namespace tessera::cpu {
@@ -123,6 +124,26 @@ class CpuDevice : public ops::Device {
     for (size_t i = 0; i < args.rows.size(); ++i) {
       std::copy_n(args.x + args.rows[i] * args.width, args.width, args.out + i * args.width);
     }
+    return OkStatus();
+  }
+
+  // Threads share the columns, so that each adds to a row in the order of the entries.
+  Status AddRows(const ops::AddRowsArgs& args) override {
+    const auto entries = static_cast<int64_t>(args.rows.size());
+    const int64_t grain = (RowGrain(entries) + 15) / 16 * 16;  // whole cache lines
+    pool_.ParallelFor(args.width, grain, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = 0; i < entries; ++i) {
+        kernels_.add_scaled(args.x + i * args.width + begin, args.weights[i], end - begin,
+                            args.out + args.rows[i] * args.width + begin);
+      }
+    });
+    return OkStatus();
+  }
+
+  Status Route(const ops::RouteArgs& args) override {
+    // An exponential is worth some ten element-wise operations.
+    pool_.ParallelFor(args.rows, RowGrain(int64_t{10} * args.experts),
+                      [&](int64_t begin, int64_t end, int) { RouteRows(args, begin, end); });
     return OkStatus();
   }
 

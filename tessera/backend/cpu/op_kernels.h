@@ -79,6 +79,8 @@ struct OpKernels {
   // out = x * weight / sqrt(mean(x^2) + eps); out may alias x.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t width, float* out);
   void (*silu_mul)(const float* gate, const float* up, int64_t width, float* out);
+  // out += scale * x
+  void (*add_scaled)(const float* x, float scale, int64_t n, float* out);
   // out = u + scale * (c - u)
   void (*guide)(const float* c, const float* u, float scale, int64_t n, float* out);
   // out = exp((logits - max) * scale)

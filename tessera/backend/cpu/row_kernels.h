@@ -59,6 +59,11 @@ void SiluMulRow(const float* gate, const float* up, int64_t width, float* out) {
 }
 
 template <typename V>
+void AddScaledRow(const float* x, float scale, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] += scale * x[i];
+}
+
+template <typename V>
 void GuideRow(const float* c, const float* u, float scale, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = u[i] + scale * (c[i] - u[i]);
 }
@@ -222,6 +227,7 @@ constexpr OpKernels MakeOpKernels(const char* name, void (*attention)(const Atte
           .attention = attention,
           .rms_norm = RmsNormRow<V>,
           .silu_mul = SiluMulRow<V>,
+          .add_scaled = AddScaledRow<V>,
           .guide = GuideRow<V>,
           .exp_row = ExpRow<V>,
           .chunk_sums = SumChunk<V>,

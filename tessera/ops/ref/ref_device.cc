@@ -51,6 +51,8 @@ class RefDevice : public Device {
   Status GatherRows(const GatherRowsArgs& args) override {
     return ref::GatherRows(args), OkStatus();
   }
+  Status AddRows(const AddRowsArgs& args) override { return ref::AddRows(args), OkStatus(); }
+  Status Route(const RouteArgs& args) override { return ref::Route(args), OkStatus(); }
   Status HeadStats(const HeadStatsArgs& args) override { return ref::HeadStats(args), OkStatus(); }
   Status HeadLogits(const HeadLogitsArgs& args) override {
     return ref::HeadLogits(args), OkStatus();

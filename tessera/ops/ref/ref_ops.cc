@@ -200,6 +200,66 @@ void GatherRows(const GatherRowsArgs& args) {
   }
 }
 
+void AddRows(const AddRowsArgs& args) {
+  for (size_t i = 0; i < args.rows.size(); ++i) {
+    float* out = args.out + args.rows[i] * args.width;
+    for (int64_t d = 0; d < args.width; ++d) {
+      out[d] = static_cast<float>(out[d] + double{args.weights[i]} * args.x[i * args.width + d]);
+    }
+  }
+}
+
+void Route(const RouteArgs& args) {
+  const RouterSpec& spec = args.spec;
+  const int32_t per_group = args.experts / spec.groups;
+  // Larger first, NaN last, ties to the lower index.
+  const auto ranked = [](const std::vector<double>& values, std::vector<int32_t> indices) {
+    std::stable_sort(indices.begin(), indices.end(), [&](int32_t a, int32_t b) {
+      return !std::isnan(values[a]) && (std::isnan(values[b]) || values[a] > values[b]);
+    });
+    return indices;
+  };
+  const auto range = [](int32_t begin, int32_t end) {
+    std::vector<int32_t> indices;
+    for (int32_t i = begin; i < end; ++i) indices.push_back(i);
+    return indices;
+  };
+  for (int64_t row = 0; row < args.rows; ++row) {
+    const float* logits = args.logits + row * args.experts;
+    const double top = *std::max_element(logits, logits + args.experts);
+    double sum = 0;
+    for (int32_t e = 0; e < args.experts; ++e) sum += std::exp(logits[e] - top);
+    std::vector<double> score(args.experts), biased(args.experts);
+    for (int32_t e = 0; e < args.experts; ++e) {
+      score[e] = spec.score == RouterScore::kSoftmax ? std::exp(logits[e] - top) / sum
+                                                     : 1 / (1 + std::exp(-double{logits[e]}));
+      biased[e] = score[e] + (args.bias == nullptr ? 0 : args.bias[e]);
+    }
+    std::vector<double> group_score(spec.groups);
+    for (int32_t g = 0; g < spec.groups; ++g) {
+      const std::vector<int32_t> best = ranked(biased, range(g * per_group, (g + 1) * per_group));
+      group_score[g] = biased[best[0]] + (per_group > 1 ? biased[best[1]] : 0);
+    }
+    std::vector<int32_t> groups = ranked(group_score, range(0, spec.groups));
+    groups.resize(spec.top_groups);
+    std::sort(groups.begin(), groups.end());
+    std::vector<int32_t> candidates;
+    for (const int32_t g : groups) {
+      for (int32_t e = g * per_group; e < (g + 1) * per_group; ++e) candidates.push_back(e);
+    }
+    candidates = ranked(biased, candidates);
+    candidates.resize(spec.top_k);
+    std::sort(candidates.begin(), candidates.end());
+    double chosen_sum = 1e-20;
+    for (const int32_t e : candidates) chosen_sum += score[e];
+    for (int32_t i = 0; i < spec.top_k; ++i) {
+      const double weight = score[candidates[i]] / (spec.normalise ? chosen_sum : 1) * spec.scale;
+      args.chosen[row * spec.top_k + i] = candidates[i];
+      args.weights[row * spec.top_k + i] = static_cast<float>(weight);
+    }
+  }
+}
+
 void HeadLogits(const HeadLogitsArgs& args) {
   Linear({.rows = args.rows,
           .x = args.hidden,

@@ -36,6 +36,8 @@ void RotateAndStore(const RotateAndStoreArgs& args);
 void Attention(const AttentionArgs& args);
 void SiluMul(const SiluMulArgs& args);
 void GatherRows(const GatherRowsArgs& args);
+void AddRows(const AddRowsArgs& args);
+void Route(const RouteArgs& args);
 void HeadLogits(const HeadLogitsArgs& args);
 void KvCopy(const KvCopyArgs& args);
 
