@@ -54,8 +54,11 @@ void AddModelOptions(Parser& parser, ModelOptions* options) {
 
 void AddLoadOptions(Parser& parser, ModelOptions* options) {
   parser.Group("Loading");
-  parser.Choice("--dtype", &options->dtype, {"auto", "f32", "bf16"}, "format of the weights");
-  parser.Choice("--isa", &options->isa, {"auto", "generic", "avx2", "avx512", "avx512bf16", "amx"},
+  parser.Text("--dtype", &options->dtype, "FORMAT",
+              "of the weights: auto (as stored), f32, bf16, int8, int4; int8-gN, int4-gN or "
+              "int4-gN-asym with N inputs per scale");
+  parser.Choice("--isa", &options->isa,
+                {"auto", "generic", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"},
                 "instruction set");
   parser.Int("--threads", &options->threads, 0, 4096, "0: all cores");
   parser.Text("--device", &options->device, "NAME", "where to compute: cpu");

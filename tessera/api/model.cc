@@ -493,7 +493,7 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const LoadOp
                                               .progress = options.progress}));
   ModelInfo info = InfoOf(loaded.model->config(), *loaded.architecture);
   info.device = std::string(loaded.device->name());
-  info.dtype = FormatName(loaded.model->format());
+  info.dtype = ops::Name(loaded.model->format());
   info.weight_bytes = loaded.model->weight_bytes();
   info.default_strategy = loaded.default_strategy;
   auto model = std::make_unique<ModelImpl>(std::move(loaded), std::move(info));

@@ -42,26 +42,36 @@ Status ReplaceMask(const OpenedModel& opened, ops::TokenId mask_id, ops::ModelTr
 
 Result<std::optional<ops::WeightFormat>> ParseDtype(const std::string& dtype) {
   if (dtype == "auto") return std::optional<ops::WeightFormat>();
-  if (dtype == "f32") return std::optional(ops::WeightFormat{.type = ops::WeightType::kF32});
-  if (dtype == "bf16") return std::optional(ops::WeightFormat{.type = ops::WeightType::kBF16});
-  return InvalidArgument("dtype: got '{}', accepted: auto, f32, bf16", dtype);
+  TESSERA_ASSIGN_OR_RETURN(const ops::WeightFormat format, ops::ParseWeightFormat(dtype));
+  return std::optional(format);
 }
 
 // Weights that do not fit would end in the system killing the process, minutes into loading.
 Status CheckMemory(const OpenedModel& opened, const std::optional<ops::WeightFormat>& format) {
-  TESSERA_ASSIGN_OR_RETURN(const TensorInfo embedding,
-                           opened.files.tensors->Describe(opened.config.names.embedding));
-  const bool wide =
-      format ? format->type == ops::WeightType::kF32
-             : embedding.type == Name(DType::kF32) || embedding.type == Name(DType::kF16);
-  const int64_t needed = opened.config.parameters() * (wide ? 4 : 2);
-  const int64_t available = backend::AvailableMemory();
+  const double parameters = static_cast<double>(opened.config.parameters());
+  double needed = static_cast<double>(opened.files.tensors->total_bytes());
+  if (format) {
+    // Scales add up to an eighth to int4 codes, a sixteenth to int8.
+    switch (format->type) {
+      case ops::WeightType::kF32: needed = parameters * 4; break;
+      case ops::WeightType::kBF16: needed = parameters * 2; break;
+      case ops::WeightType::kInt8: needed = parameters * 1.0625; break;
+      case ops::WeightType::kInt4: needed = parameters * 0.5625; break;
+    }
+  } else {
+    TESSERA_ASSIGN_OR_RETURN(const TensorInfo embedding,
+                             opened.files.tensors->Describe(opened.config.names.embedding));
+    if (embedding.type == Name(DType::kF16)) needed = parameters * 4;  // kept as f32
+  }
+  const double available = static_cast<double>(backend::AvailableMemory());
   if (available == 0 || needed <= available) return OkStatus();
   constexpr double kGiB = 1 << 30;
-  return ResourceExhausted("{}: the weights need {:.1f} GiB as {}, {:.1f} GiB of memory are free{}",
-                           opened.files.folder, static_cast<double>(needed) / kGiB,
-                           wide ? "f32" : "bf16", static_cast<double>(available) / kGiB,
-                           wide ? "; bf16 halves that" : "");
+  return ResourceExhausted(
+      "{}: the weights need {:.1f} GiB as {}, {:.1f} GiB of memory are free; less is needed by "
+      "bf16, "
+      "int8 and int4",
+      opened.files.folder, needed / kGiB, format ? ops::Name(*format) : "stored",
+      available / kGiB);
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <set>
 
+#include "tessera/ops/weight_rounding.h"
+
 namespace tessera::models {
 namespace {
 
@@ -48,16 +50,32 @@ class Decoder::Loader {
   };
 
   Result<std::unique_ptr<ops::Matrix>> ReadMatrix(const std::vector<Part>& parts, int64_t in) {
-    return ReadMatrix(parts, in, model_.format_);
+    return ReadMatrix(parts, in, options_.format);
   }
 
+  // Embedding and head.
+  Result<std::unique_ptr<ops::Matrix>> ReadVocabulary(const std::string& name) {
+    std::optional<ops::WeightFormat> format = options_.format;
+    if (format && ops::IsInteger(format->type)) {
+      format = {.type = ops::WeightType::kInt8, .group = 256, .symmetric = true};
+    }
+    return ReadMatrix({{name, model_.config_.vocab}}, model_.config_.width, format);
+  }
+
+  // Unset format: as stored.
   Result<std::unique_ptr<ops::Matrix>> ReadMatrix(const std::vector<Part>& parts, int64_t in,
-                                                  const ops::WeightFormat& format) {
-    ops::MatrixSource matrix{.parts = {}, .format = format};
+                                                  const std::optional<ops::WeightFormat>& format) {
+    ops::MatrixSource matrix;
     for (const Part& part : parts) {
       TESSERA_ASSIGN_OR_RETURN(ops::MatrixPart weight, ReadWeight(part.name, {part.out, in}));
       matrix.parts.push_back(std::move(weight));
     }
+    const bool stored_integers =
+        std::all_of(matrix.parts.begin(), matrix.parts.end(),
+                    [](const ops::MatrixPart& part) { return part.quantized != nullptr; });
+    matrix.format = format            ? *format
+                    : stored_integers ? ops::FormatFor(matrix.parts)
+                                      : model_.format_;
     TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ops::Matrix> packed, model_.device_.Pack(matrix));
     for (const Part& part : parts) source_.Advise(part.name, MapAdvice::kDontNeed);
     model_.weight_bytes_ += packed->bytes();
@@ -130,9 +148,10 @@ class Decoder::Loader {
     auto mixture = std::make_unique<Mixture>();
     mixture->spec = config.mixture.router;
     // Always f32, as published: rounding would flip choices, and a router is small.
-    TESSERA_ASSIGN_OR_RETURN(mixture->router,
-                             ReadMatrix({{LayerName(names.router, index), config.mixture.experts}},
-                                        config.width, {.type = ops::WeightType::kF32}));
+    TESSERA_ASSIGN_OR_RETURN(
+        mixture->router,
+        ReadMatrix({{LayerName(names.router, index), config.mixture.experts}}, config.width,
+                   ops::WeightFormat{.type = ops::WeightType::kF32}));
     if (!names.router_bias.empty()) {
       TESSERA_ASSIGN_OR_RETURN(
           mixture->router_bias,
@@ -194,18 +213,17 @@ Result<std::unique_ptr<Decoder>> Decoder::Load(const DecoderConfig& config,
                         .symmetric = true});
   Loader loader(tensors, *model, options);
   TESSERA_RETURN_IF_ERROR(loader.RefuseSurplus());
-  TESSERA_ASSIGN_OR_RETURN(
-      model->embedding_, loader.ReadMatrix({{config.names.embedding, config.vocab}}, config.width));
+  TESSERA_ASSIGN_OR_RETURN(model->embedding_, loader.ReadVocabulary(config.names.embedding));
   if (!config.tied_head) {
     // A forward reads a few rows of the embedding, but the whole head.
     model->weight_bytes_ -= model->embedding_->bytes();
-    TESSERA_ASSIGN_OR_RETURN(model->head_,
-                             loader.ReadMatrix({{config.names.head, config.vocab}}, config.width));
+    TESSERA_ASSIGN_OR_RETURN(model->head_, loader.ReadVocabulary(config.names.head));
   }
   for (int64_t i = 0; i < config.layers; ++i) {
     TESSERA_ASSIGN_OR_RETURN(Layer layer, loader.ReadLayer(i));
     model->layers_.push_back(std::move(layer));
   }
+  model->format_ = model->layers_.front().o->format();
   TESSERA_ASSIGN_OR_RETURN(model->final_norm_,
                            loader.ReadVector({{config.names.final_norm, config.width}}));
   model->frequencies_ = RotaryFrequencies(config);

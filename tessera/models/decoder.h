@@ -16,8 +16,9 @@
 namespace tessera::models {
 
 struct LoadOptions {
-  // Format of the matrices; unset: f32 for F32 and F16 checkpoints, bf16 for BF16 and quantised
-  // ones.
+  // Format of the matrices. Unset: integers as they are stored, else f32 for F32 and F16
+  // checkpoints, bf16 for BF16 ones. An integer format is for the layers; embedding and head
+  // then are int8.
   std::optional<ops::WeightFormat> format;
   // Called with (bytes read, bytes in all); returning false cancels.
   std::function<bool(int64_t, int64_t)> progress;

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
+#include "tessera/base/status.h"
 #include "tessera/tensor/quantized.h"
 #include "tessera/tensor/tensor.h"
 
@@ -11,7 +14,7 @@ namespace tessera::ops {
 
 // How the elements of a weight matrix are stored. Quantised formats hold integers with one scale
 // (and, when asymmetric, one zero point) per `group` input features of an output feature;
-// group 0 means one per output feature.
+// group 0 means one per output feature. ops/weight_rounding.h has the arithmetic.
 enum class WeightType : uint8_t { kF32, kBF16, kInt8, kInt4 };
 
 struct WeightFormat {
@@ -20,6 +23,10 @@ struct WeightFormat {
   bool symmetric = true;
   bool operator==(const WeightFormat&) const = default;
 };
+
+// "f32", "bf16", "int8-g256", "int4-g64-asym"; without "-gN", int8 has groups of 256, int4 of 64.
+std::string Name(const WeightFormat& format);
+Result<WeightFormat> ParseWeightFormat(std::string_view text);
 
 // One tensor [out, in] as its file stores it: floats, or integers when `quantized` is set.
 struct MatrixPart {

@@ -31,14 +31,4 @@ ModelInfo InfoOf(const models::DecoderConfig& config, const models::Architecture
   return info;
 }
 
-std::string FormatName(const ops::WeightFormat& format) {
-  switch (format.type) {
-    case ops::WeightType::kF32: return "f32";
-    case ops::WeightType::kBF16: return "bf16";
-    case ops::WeightType::kInt8: return "int8";
-    case ops::WeightType::kInt4: return "int4";
-  }
-  return "unknown";
-}
-
 }  // namespace tessera::api

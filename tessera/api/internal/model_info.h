@@ -10,6 +10,5 @@
 namespace tessera::api {
 
 ModelInfo InfoOf(const models::DecoderConfig& config, const models::Architecture& architecture);
-std::string FormatName(const ops::WeightFormat& format);
 
 }  // namespace tessera::api
