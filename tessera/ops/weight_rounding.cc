@@ -182,7 +182,9 @@ void RowReader::CodeInt4(bool keep_codes) {
         keep_codes || AllFinite({floats_.data() + begin, static_cast<size_t>(end - begin)});
     for (int64_t g = first; g < last; ++g) {
       const auto [scale, center] = groups_[g];
-      largest = std::max({largest, std::abs(center - 8 * scale), std::abs(center + 7 * scale)});
+      // The last one keeps ratio * q within a byte before the offset is added.
+      largest = std::max({largest, std::abs(center - 8 * scale), std::abs(center + 7 * scale),
+                          std::abs(8 * scale)});
     }
     const uint16_t stored = finite ? StoredScale(largest / 127) : kStoredNaN;
     row_.scales[begin / kSegment] = stored;
