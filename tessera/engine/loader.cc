@@ -5,6 +5,7 @@
 
 #include "tessera/backend/machine.h"
 #include "tessera/backend/registry.h"
+#include "tessera/models/gguf.h"
 #include "tessera/models/hugging_face.h"
 
 namespace tessera::engine {
@@ -84,6 +85,10 @@ Result<OpenedModel> OpenModel(const std::string& path) {
   TESSERA_ASSIGN_OR_RETURN(opened.architecture, models::FindArchitecture(config));
   TESSERA_ASSIGN_OR_RETURN(opened.config, opened.architecture->parse(config));
   opened.default_strategy = opened.architecture->default_strategy;
+  if (opened.files.gguf != nullptr) {
+    TESSERA_RETURN_IF_ERROR(models::UseGguf(*opened.files.gguf, &opened.config));
+    return opened;
+  }
   TESSERA_RETURN_IF_ERROR(ReadGenerationConfig(&opened));
   return opened;
 }

@@ -1,5 +1,6 @@
-// Opens whatever the user calls a model: a Hugging Face checkpoint folder, or a llama2.c .bin file.
-// Every later reader (GGUF) joins here, so that models see one config and one TensorSource.
+// Opens whatever the user calls a model: a Hugging Face checkpoint folder, a GGUF file or a folder
+// with one GGUF model and no safetensors, or a llama2.c .bin file. Every reader joins here, so that
+// models see one config and one TensorSource.
 #pragma once
 
 #include <memory>
@@ -7,15 +8,17 @@
 #include <string>
 
 #include "tessera/base/status.h"
+#include "tessera/formats/gguf.h"
 #include "tessera/formats/tensor_source.h"
 
 namespace tessera {
 
 struct ModelFiles {
-  std::string folder;       // where tokenizer files are looked for
+  std::string folder;       // where tokenizer files are looked for; of GGUF, the file
   std::string config_name;  // for messages: the config.json, or the file it was derived from
   nlohmann::json config;    // an object
   std::unique_ptr<TensorSource> tensors;
+  const GgufFile* gguf = nullptr;  // `tensors` when it is one
 };
 
 Result<ModelFiles> OpenModelFiles(const std::string& path);

@@ -171,6 +171,23 @@ class Decoder::Loader {
     return mixture;
   }
 
+  // Divides the frequencies by the checkpoint's factors where it has some.
+  Status ReadRopeFactors(std::vector<float>* frequencies) {
+    const std::string& name = model_.config_.names.rope_factors;
+    if (name.empty()) return OkStatus();
+    const int64_t count = static_cast<int64_t>(frequencies->size());
+    TESSERA_ASSIGN_OR_RETURN(const TensorView tensor, Read(name, {count}));
+    for (int64_t i = 0; i < count; ++i) {
+      const float factor = FloatAt(tensor, i);
+      if (!(factor > 0)) {
+        return DataLoss("{}: tensor '{}' element {} is {}; accepted: above 0", source_.origin(),
+                        name, i, factor);
+      }
+      (*frequencies)[static_cast<size_t>(i)] /= factor;
+    }
+    return OkStatus();
+  }
+
   // A tensor we do not know means that the network is not what its config says.
   Status RefuseSurplus() const {
     std::set<std::string> known(model_.config_.names.ignored.begin(),
@@ -227,6 +244,7 @@ Result<std::unique_ptr<Decoder>> Decoder::Load(const DecoderConfig& config,
   TESSERA_ASSIGN_OR_RETURN(model->final_norm_,
                            loader.ReadVector({{config.names.final_norm, config.width}}));
   model->frequencies_ = RotaryFrequencies(config);
+  TESSERA_RETURN_IF_ERROR(loader.ReadRopeFactors(&model->frequencies_));
   return model;
 }
 

@@ -56,6 +56,7 @@ std::vector<TensorSpec> ListTensors(const DecoderConfig& config) {
     add_layer(names.shared_up, {mixture.shared_width, config.width});
     add_layer(names.shared_down, {config.width, mixture.shared_width});
   }
+  add(names.rope_factors, {config.head_dim / 2});
   add(names.final_norm, {config.width});
   if (!config.tied_head) add(names.head, {config.vocab, config.width});
   return tensors;
@@ -63,7 +64,9 @@ std::vector<TensorSpec> ListTensors(const DecoderConfig& config) {
 
 int64_t DecoderConfig::parameters() const {
   int64_t count = 0;
-  for (const TensorSpec& tensor : ListTensors(*this)) count += NumElements(tensor.shape);
+  for (const TensorSpec& tensor : ListTensors(*this)) {
+    if (tensor.name != names.rope_factors) count += NumElements(tensor.shape);
+  }
   return count;
 }
 

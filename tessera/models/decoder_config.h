@@ -33,6 +33,7 @@ struct TensorNames {
   std::string router, router_bias;  // layers with a mixture of experts have these instead of gate..
   std::string expert_gate, expert_up, expert_down;
   std::string shared_gate, shared_up, shared_down;
+  std::string rope_factors;  // f32 [head_dim / 2]: each rotary frequency is divided by its own
   std::vector<std::string> ignored;  // may be present and are not read
 };
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <map>
 
+#include "tessera/formats/gguf.h"
 #include "tessera/formats/json.h"
 #include "tessera/formats/mapped_file.h"
 #include "tessera/formats/quote.h"
@@ -166,10 +167,43 @@ Result<std::string> ChatTemplate::Render(const nlohmann::ordered_json& context,
   return out;
 }
 
+namespace {
+
+// The template in a GGUF file's metadata; named ones have their name in the key.
+Result<ChatTemplate> GgufChatTemplate(const std::string& path, std::string_view name) {
+  TESSERA_ASSIGN_OR_RETURN(const GgufMetadataFile gguf, OpenGgufMetadata(path));
+  const GgufMetadata& metadata = gguf.metadata;
+  std::string key = "tokenizer.chat_template";
+  if (name != "default") key += "." + std::string(name);
+  if (!metadata.Has(key)) {
+    return NotFound("{}: no chat template here: key '{}' is missing", metadata.name(), key);
+  }
+  TESSERA_ASSIGN_OR_RETURN(const std::string_view source, metadata.GetString(key));
+  auto parsed = ChatTemplate::Parse(source);
+  if (!parsed.ok()) return parsed.status().WithContext(metadata.name());
+  TESSERA_ASSIGN_OR_RETURN(const auto tokens, metadata.GetStrings("tokenizer.ggml.tokens"));
+  for (const auto& [variable, id_key] :
+       {std::pair("bos_token", "tokenizer.ggml.bos_token_id"),
+        std::pair("eos_token", "tokenizer.ggml.eos_token_id"),
+        std::pair("pad_token", "tokenizer.ggml.padding_token_id"),
+        std::pair("unk_token", "tokenizer.ggml.unknown_token_id")}) {
+    TESSERA_ASSIGN_OR_RETURN(const int64_t id, metadata.GetIntOr(id_key, -1));
+    if (id >= 0 && id < static_cast<int64_t>(tokens.size())) {
+      parsed->SetDefault(variable, std::string(tokens[static_cast<size_t>(id)]));
+    }
+  }
+  return parsed;
+}
+
+}  // namespace
+
 Result<ChatTemplate> LoadChatTemplate(const fs::path& folder, std::string_view name) {
+  std::error_code error;
+  if (folder.extension() == ".gguf" && fs::is_regular_file(folder, error)) {
+    return GgufChatTemplate(folder.string(), name);
+  }
   const fs::path file = folder / "chat_template.jinja";
   const fs::path config_file = folder / "tokenizer_config.json";
-  std::error_code error;
   nlohmann::json config;
   if (fs::is_regular_file(config_file, error)) {
     TESSERA_ASSIGN_OR_RETURN(config, ReadJsonFile(config_file.string()));

@@ -48,7 +48,7 @@ class ChatTemplate {
 
 // chat_template.jinja, else the chat_template of tokenizer_config.json: a string, or a list of
 // named templates of which `name` is taken ("default", "tool_use"). Special tokens of the config
-// become defaults. NotFound when the folder has no template.
+// become defaults. `folder` may be a .gguf file. NotFound when there is no template.
 Result<ChatTemplate> LoadChatTemplate(const std::filesystem::path& folder,
                                       std::string_view name = "default");
 

@@ -1,9 +1,9 @@
 // Text to token ids and back, for the tokenizer files found in model folders.
 //
 // Owns loading (tokenizer.json; vocab.json + merges.txt; tokenizer.model as SentencePiece or as
-// tiktoken ranks; llama2.c's tokenizer.bin), encoding equal to the reference `tokenizers` library,
-// and decoding. Refuses text that is not valid UTF-8, naming the byte. All methods of a loaded
-// tokenizer are const and may be called from several threads.
+// tiktoken ranks; llama2.c's tokenizer.bin; the metadata of a GGUF file), encoding equal to the
+// reference `tokenizers` library, and decoding. Refuses text that is not valid UTF-8, naming the
+// byte. All methods of a loaded tokenizer are const and may be called from several threads.
 #pragma once
 
 #include <cstdint>

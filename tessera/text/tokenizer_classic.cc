@@ -38,20 +38,6 @@ std::string_view PatternOf(const Sidecar& side) {
   return {};
 }
 
-json PreTokenizerSpec(std::string_view pattern, bool add_prefix_space) {
-  const json bytes = {{"type", "ByteLevel"},
-                      {"add_prefix_space", add_prefix_space},
-                      {"use_regex", pattern == kGpt2Pattern}};
-  if (pattern == kGpt2Pattern) return bytes;
-  return {{"type", "Sequence"},
-          {"pretokenizers",
-           {{{"type", "Split"},
-             {"pattern", {{"Regex", std::string(pattern)}}},
-             {"behavior", "Isolated"},
-             {"invert", false}},
-            bytes}}};
-}
-
 Result<std::vector<Bpe::Pair>> ParseMerges(std::string_view text, std::string_view name) {
   std::vector<Bpe::Pair> merges;
   size_t line_number = 0;
@@ -139,6 +125,20 @@ constexpr int32_t kLlama3Ranks = 128000;
 
 }  // namespace
 
+json ByteLevelSpec(std::string_view pattern, bool add_prefix_space) {
+  const json bytes = {{"type", "ByteLevel"},
+                      {"add_prefix_space", add_prefix_space},
+                      {"use_regex", pattern == kGpt2Pattern}};
+  if (pattern == kGpt2Pattern) return bytes;
+  return {{"type", "Sequence"},
+          {"pretokenizers",
+           {{{"type", "Split"},
+             {"pattern", {{"Regex", std::string(pattern)}}},
+             {"behavior", "Isolated"},
+             {"invert", false}},
+            bytes}}};
+}
+
 Result<Parts> PartsFromVocabAndMerges(const fs::path& folder, const Sidecar& sidecar) {
   const std::string vocab_name = (folder / "vocab.json").string();
   const std::string merges_name = (folder / "merges.txt").string();
@@ -167,7 +167,7 @@ Result<Parts> PartsFromVocabAndMerges(const fs::path& folder, const Sidecar& sid
   if (pattern == kQwen2Pattern) {
     TESSERA_ASSIGN_OR_RETURN(parts->normalizer, Normalizer::FromJson({{"type", "NFC"}}));
   }
-  TESSERA_ASSIGN_OR_RETURN(parts->pre_tokenizer, PreTokenizer::FromJson(PreTokenizerSpec(
+  TESSERA_ASSIGN_OR_RETURN(parts->pre_tokenizer, PreTokenizer::FromJson(ByteLevelSpec(
                                                      pattern, sidecar.add_prefix_space)));
   parts->decoder = Decoder::ByteLevel();
   BpeOptions options;
@@ -244,7 +244,7 @@ Result<Parts> PartsFromTiktoken(std::string_view text, const Sidecar& sidecar) {
     ranks[index] = static_cast<uint32_t>(parsed->rank);
   }
   TESSERA_ASSIGN_OR_RETURN(parts->pre_tokenizer,
-                           PreTokenizer::FromJson(PreTokenizerSpec(kLlama3Pattern, false)));
+                           PreTokenizer::FromJson(ByteLevelSpec(kLlama3Pattern, false)));
   parts->decoder = Decoder::ByteLevel();
   BpeOptions options;
   options.byte_level = true;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tessera/formats/gguf.h"
 #include "tessera/formats/json.h"
 #include "tessera/formats/mapped_file.h"
 #include "tessera/formats/quote.h"
@@ -188,10 +189,15 @@ Result<std::unique_ptr<Tokenizer>> LoadTokenizer(const fs::path& model_folder_or
   } else if (!IsFile(file)) {
     file.clear();
   }
+  if (file.extension() == ".gguf") {
+    TESSERA_ASSIGN_OR_RETURN(const GgufMetadataFile gguf, OpenGgufMetadata(file.string()));
+    TESSERA_ASSIGN_OR_RETURN(Parts parts, PartsFromGguf(gguf.metadata));
+    return std::make_unique<Tokenizer>(std::move(parts));
+  }
   if (file.empty()) {
     return NotFound(
         "{}: no tokenizer here; accepted: tokenizer.json, vocab.json with merges.txt, "
-        "tokenizer.model (SentencePiece or tiktoken) or tokenizer.bin (llama2.c)",
+        "tokenizer.model (SentencePiece or tiktoken), tokenizer.bin (llama2.c) or a .gguf file",
         Quoted(model_folder_or_file.string()));
   }
   Sidecar sidecar;

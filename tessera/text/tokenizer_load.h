@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tessera/base/status.h"
+#include "tessera/formats/gguf_header.h"
 #include "tessera/text/tokenizer_parts.h"
 
 namespace tessera::text {
@@ -39,6 +40,10 @@ Result<Parts> PartsFromVocabAndMerges(const std::filesystem::path& folder, const
 Result<Parts> PartsFromSentencePiece(std::string_view bytes, const Sidecar& sidecar);
 Result<Parts> PartsFromTiktoken(std::string_view text, const Sidecar& sidecar);
 Result<Parts> PartsFromLlama2c(std::string_view bytes);
+Result<Parts> PartsFromGguf(const GgufMetadata& metadata);
+
+// The pre_tokenizer of a byte-level family, as tokenizer.json has it.
+nlohmann::json ByteLevelSpec(std::string_view pattern, bool add_prefix_space);
 
 // Content looks like tiktoken's "base64 rank" lines.
 bool LooksLikeTiktoken(std::string_view text);
