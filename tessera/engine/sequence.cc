@@ -161,9 +161,9 @@ Status Sequence::Place(const decode::Placement& placement) {
 
 Status Sequence::Truncate(int32_t end) {
   const int32_t length = static_cast<int32_t>(canvas_.size());
-  if (end < prompt_length_ || end > length) {
-    return Internal("the strategy ends a canvas of {} positions, {} of them prompt, at {}", length,
-                    prompt_length_, end);
+  if (end < prompt_length_ || end < final_end_ || end > length) {
+    return Internal("the strategy ends a canvas of {} positions, {} of them final, at {}", length,
+                    std::max(prompt_length_, final_end_), end);
   }
   for (int32_t position = end; position < length; ++position) {
     undecided_ -= !committed_[static_cast<size_t>(position)];

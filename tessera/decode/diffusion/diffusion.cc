@@ -166,6 +166,9 @@ Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const St
   }
   cache_->Ran({.view = view, .candidates = candidates, .commits = outcome.commits});
   outcome.canvas_end = canvas_->EndAfter(view, candidates, outcome.commits);
+  // A window that the canvas cuts short is still the same place.
+  window_.end = std::min(window_.end, outcome.canvas_end);
+  window_.block_end = std::min(window_.block_end, outcome.canvas_end);
   return outcome;
 }
 

@@ -83,9 +83,10 @@ void DriftMeter::AddTo(const SequenceView& view, const Layout& layout, StepPlan*
 float DriftMeter::Read(std::span<const RowStats> stats) {
   float sum = 0;
   int32_t count = 0;
+  bool stale = false;  // rows are reused now; a full forward has just mended what it measures
   for (size_t i = 0; i < planned_.size(); ++i) {
     Probe& probe = chosen_[planned_[i]];
-    if (!in_place_[i]) probe.reused = true;
+    if (!in_place_[i]) probe.reused = stale = true;
     if (probe.known && probe.reused) {
       sum += TopTwoDistance(probe.baseline, stats[i]);
       ++count;
@@ -99,7 +100,7 @@ float DriftMeter::Read(std::span<const RowStats> stats) {
   chosen_.erase(chosen_.begin(), chosen_.begin() + static_cast<std::ptrdiff_t>(leaving_));
   leaving_ = 0;
   const float drift = count == 0 ? -1 : sum / static_cast<float>(count);
-  refresh_wanted_ = refresh_at_ > 0 && drift >= refresh_at_;
+  refresh_wanted_ = stale && refresh_at_ > 0 && drift >= refresh_at_;
   return drift;
 }
 

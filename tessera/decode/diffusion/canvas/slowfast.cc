@@ -1,6 +1,6 @@
 // SlowFast (arXiv 2506.10848). A cycle has two phases. The slow one looks at the whole rest of the
 // block for a few steps, and each step estimates how far the model is sure of itself: the farthest
-// position whose confidence reaches `floor`. The fast one decodes only up to that estimate and,
+// position whose confidence reaches `sure`. The fast one decodes only up to that estimate and,
 // from its second step on, computes nothing behind it. Both commit what the rule chooses; the
 // published one is threshold=0.9.
 #include <algorithm>
@@ -16,7 +16,7 @@ constexpr int32_t kDefaultBlock = 32;
 struct SlowFastConfig {
   int32_t block = kDefaultBlock;
   int32_t slow_steps = 6;
-  double floor = 0.3;
+  double sure = 0.3;
   bool early = false;
   bool truncate = true;
 };
@@ -57,7 +57,7 @@ class SlowFastPolicy : public CanvasPolicy {
     if (!slow_) return;
     int32_t reach = predictions.front().position + 1;
     for (const Candidate& prediction : predictions) {
-      if (prediction.confidence >= config_.floor) reach = prediction.position + 1;
+      if (prediction.confidence >= config_.sure) reach = prediction.position + 1;
     }
     previous_ = reach_;
     reach_ = reach - begin_;
@@ -96,7 +96,7 @@ const CanvasPolicyEntry& SlowFast() {
       .help = "a few steps over the block, then only as far as the model was sure",
       .options = {IntOption("block", kDefaultBlock, 1, 1 << 20, "positions per block"),
                   IntOption("slow", 6, 1, 1 << 20, "steps of the slow phase"),
-                  FloatOption("floor", 0.3, 0, 1, "least confidence that counts as sure"),
+                  FloatOption("sure", 0.3, 0, 1, "least confidence that counts as sure"),
                   BoolOption("early", false,
                              "end the slow phase as soon as two estimates agree (the paper's idea; "
                              "its code runs every step)"),
@@ -111,7 +111,7 @@ const CanvasPolicyEntry& SlowFast() {
         return std::unique_ptr<CanvasPolicy>(std::make_unique<SlowFastPolicy>(
             SlowFastConfig{.block = static_cast<int32_t>(options.Int("block")),
                            .slow_steps = static_cast<int32_t>(options.Int("slow")),
-                           .floor = options.Float("floor"),
+                           .sure = options.Float("sure"),
                            .early = options.Bool("early"),
                            .truncate = options.Bool("truncate")}));
       }};
