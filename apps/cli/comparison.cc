@@ -58,6 +58,12 @@ void Tally::Add(const api::GenerateResult& result) {
   window += metrics.window_forwards;
   finalise += metrics.finalise_forwards;
   weight_bytes += metrics.weight_bytes;
+  rows += metrics.rows;
+  reused_rows += metrics.reused_rows;
+  dropped += metrics.dropped;
+  drift_forwards += metrics.drift_forwards;
+  drift_sum += metrics.drift_mean * static_cast<double>(metrics.drift_forwards);
+  drift_max = std::max(drift_max, metrics.drift_max);
   seconds += metrics.seconds;
 }
 
@@ -105,6 +111,7 @@ std::string ComparisonTable(std::span<const Contender> contenders, std::span<con
                                         {"strategy", Table::Align::kLeft},
                                         {"tokens/s"},
                                         {"tokens/forward"},
+                                        {"rows/token"},
                                         {"ms/forward"},
                                         {"time"},
                                         {"GB/s"},
@@ -112,6 +119,9 @@ std::string ComparisonTable(std::span<const Contender> contenders, std::span<con
   const bool graded = std::any_of(tallies.begin(), tallies.end(),
                                   [](const Tally& tally) { return tally.graded > 0; });
   if (graded) columns.insert(columns.begin() + 2, {"right"});
+  const bool drift = std::any_of(tallies.begin(), tallies.end(),
+                                 [](const Tally& tally) { return tally.drift_forwards > 0; });
+  if (drift) columns.insert(columns.end() - 1, {"drift"});
   Table table(columns);
   for (size_t i = 0; i < contenders.size(); ++i) {
     const Tally& tally = tallies[i];
@@ -122,11 +132,18 @@ std::string ComparisonTable(std::span<const Contender> contenders, std::span<con
         contenders[i].strategy,
         Short(Median(tally.tokens_per_second)),
         Short(Ratio(static_cast<double>(tally.tokens), forwards)),
+        Short(Ratio(static_cast<double>(tally.rows), static_cast<double>(tally.tokens))),
         Short(1e3 * Ratio(tally.seconds, forwards)),
         Time(tally.seconds),
         Short(Ratio(static_cast<double>(tally.weight_bytes), tally.seconds) / 1e9),
         ForwardsByKind(tally.full, tally.window, tally.finalise)};
     if (graded) cells.insert(cells.begin() + 2, Percent(tally.right, tally.graded));
+    if (drift) {
+      cells.insert(cells.end() - 1,
+                   tally.drift_forwards == 0
+                       ? ""
+                       : Short(Ratio(tally.drift_sum, static_cast<double>(tally.drift_forwards))));
+    }
     table.Row(cells);
   }
   return table.ToString();
@@ -153,21 +170,30 @@ std::string TaskTable(std::span<const Contender> contenders, std::span<const Tal
 
 Json ToJson(const Contender& contender, const Tally& tally) {
   const auto forwards = static_cast<double>(tally.forwards());
-  Json json = {{"model", ShortName(contender.model->info())},
-               {"strategy", contender.strategy},
-               {"runs", tally.runs},
-               {"tokens", tally.tokens},
-               {"tokens_per_second", Median(tally.tokens_per_second)},
-               {"tokens_per_forward", Ratio(static_cast<double>(tally.tokens), forwards)},
-               {"ms_per_forward", 1e3 * Ratio(tally.seconds, forwards)},
-               {"forwards",
-                {{"total", tally.forwards()},
-                 {"full", tally.full},
-                 {"window", tally.window},
-                 {"finalise", tally.finalise}}},
-               {"seconds", tally.seconds},
-               {"graded", tally.graded},
-               {"right", tally.right}};
+  Json json = {
+      {"model", ShortName(contender.model->info())},
+      {"strategy", contender.strategy},
+      {"runs", tally.runs},
+      {"tokens", tally.tokens},
+      {"tokens_per_second", Median(tally.tokens_per_second)},
+      {"tokens_per_forward", Ratio(static_cast<double>(tally.tokens), forwards)},
+      {"ms_per_forward", 1e3 * Ratio(tally.seconds, forwards)},
+      {"forwards",
+       {{"total", tally.forwards()},
+        {"full", tally.full},
+        {"window", tally.window},
+        {"finalise", tally.finalise}}},
+      {"rows", tally.rows},
+      {"reused_rows", tally.reused_rows},
+      {"rows_per_token", Ratio(static_cast<double>(tally.rows), static_cast<double>(tally.tokens))},
+      {"dropped", tally.dropped},
+      {"drift",
+       {{"forwards", tally.drift_forwards},
+        {"mean", Ratio(tally.drift_sum, static_cast<double>(tally.drift_forwards))},
+        {"max", tally.drift_max}}},
+      {"seconds", tally.seconds},
+      {"graded", tally.graded},
+      {"right", tally.right}};
   Json tasks = Json::object();
   for (const auto& [task, result] : tally.tasks) {
     tasks[task] = {{"graded", result.graded}, {"right", result.right}};

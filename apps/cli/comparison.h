@@ -30,6 +30,9 @@ struct Tally {
   int64_t runs = 0, tokens = 0;
   int64_t full = 0, window = 0, finalise = 0;
   int64_t weight_bytes = 0;  // read by all forwards
+  int64_t rows = 0, reused_rows = 0, dropped = 0;
+  int64_t drift_forwards = 0;
+  double drift_sum = 0, drift_max = 0;  // over those forwards
   double seconds = 0;
   int64_t graded = 0, right = 0;
   struct Task {

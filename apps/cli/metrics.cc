@@ -20,6 +20,7 @@ Rates RatesOf(const api::GenerateMetrics& metrics, int64_t filled, double drawin
     rates.weights_gb_per_second = static_cast<double>(metrics.weight_bytes) / rates.seconds / 1e9;
   }
   if (forwards > 0) rates.tokens_per_forward = tokens / forwards;
+  if (tokens > 0) rates.rows_per_token = static_cast<double>(metrics.rows) / tokens;
   return rates;
 }
 
@@ -34,16 +35,20 @@ std::string ForwardsByKind(int64_t full, int64_t window, int64_t finalise) {
 }
 
 std::string StatsLine(const Rates& rates, const api::GenerateMetrics& metrics) {
-  std::string drafts;
+  std::string extras = fmt::format(" · {} rows/token", Short(rates.rows_per_token));
+  if (metrics.drift_forwards > 0) {
+    extras +=
+        fmt::format(" · drift {} (max {})", Short(metrics.drift_mean), Short(metrics.drift_max));
+  }
   if (metrics.drafted > 0) {
-    drafts = fmt::format(" · {} of {} drafted tokens accepted", metrics.accepted, metrics.drafted);
+    extras += fmt::format(" · {} of {} drafted tokens accepted", metrics.accepted, metrics.drafted);
   }
   return fmt::format(
       "{} token{} in {} · {} tokens/s · {} · {} tokens/forward{} · {} GB/s weights",
       Thousands(rates.tokens), rates.tokens == 1 ? "" : "s", Time(rates.seconds),
       Short(rates.tokens_per_second),
       ForwardsByKind(metrics.full_forwards, metrics.window_forwards, metrics.finalise_forwards),
-      Short(rates.tokens_per_forward), drafts, Short(rates.weights_gb_per_second));
+      Short(rates.tokens_per_forward), extras, Short(rates.weights_gb_per_second));
 }
 
 std::string Time(double seconds) {

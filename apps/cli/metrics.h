@@ -13,6 +13,7 @@ struct Rates {
   double seconds = 0;
   double tokens_per_second = 0;
   double tokens_per_forward = 0;
+  double rows_per_token = 0;         // evaluated rows
   double weights_gb_per_second = 0;  // weight bytes read by the forwards
 };
 
@@ -22,7 +23,8 @@ Rates RatesOf(const api::GenerateMetrics& metrics, int64_t filled, double drawin
 
 // "9 forwards (1 full, 8 window)"
 std::string ForwardsByKind(int64_t full, int64_t window, int64_t finalise);
-// One line: tokens, speed, forwards by kind, tokens per forward, GB/s.
+// One line: tokens, speed, forwards by kind, tokens per forward, rows per token, drift
+// if it was measured, GB/s.
 std::string StatsLine(const Rates& rates, const api::GenerateMetrics& metrics);
 
 // "43.1 ms", "2.50 s"

@@ -28,7 +28,23 @@ TEST(Metrics, NothingRanIsNotADivisionByZero) {
   EXPECT_EQ(rates.tokens_per_second, 0);
   EXPECT_EQ(rates.tokens_per_forward, 0);
   EXPECT_EQ(StatsLine(rates, {}),
-            "0 tokens in 0 ms · 0 tokens/s · 0 forwards · 0 tokens/forward · 0 GB/s weights");
+            "0 tokens in 0 ms · 0 tokens/s · 0 forwards · 0 tokens/forward · 0 rows/token · 0 GB/s "
+            "weights");
+}
+
+TEST(Metrics, RowsPerTokenCountEveryEvaluatedRow) {
+  const api::GenerateMetrics metrics{
+      .output_tokens = 10, .full_forwards = 1, .window_forwards = 4, .rows = 250};
+  EXPECT_DOUBLE_EQ(RatesOf(metrics, 0, 0).rows_per_token, 25);
+}
+
+TEST(Metrics, DriftIsShownOnlyWhereItWasMeasured) {
+  api::GenerateMetrics metrics{.output_tokens = 1, .window_forwards = 2};
+  EXPECT_EQ(StatsLine({}, metrics).find("drift"), std::string::npos);
+  metrics.drift_forwards = 2;
+  metrics.drift_mean = 0.25;
+  metrics.drift_max = 0.5;
+  EXPECT_NE(StatsLine({}, metrics).find("drift 0.25 (max 0.5)"), std::string::npos);
 }
 
 TEST(Metrics, NamesOnlyTheKindsThatRan) {

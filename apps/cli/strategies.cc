@@ -22,6 +22,7 @@ constexpr Slot kSlots[] = {
     {"commit", "Commit rules", "which predictions become final in a step; NAME or NAME=VALUE"},
     {"cache", "Cache policies", "which rows are computed again; cache=NAME"},
     {"canvas", "Canvas policies", "where decoding happens; canvas=NAME"},
+    {"canvas-extra", "Options of every canvas policy", "OPTION=VALUE"},
     {"diffusion", "Options of every diffusion combination", "OPTION=VALUE"},
 };
 
@@ -38,7 +39,7 @@ void PrintText(const std::vector<api::StrategyMember>& members) {
     Out().Print("\n{}: {}\n", style.Bold(slot.title), slot.explanation);
     for (const api::StrategyMember& member : members) {
       if (member.slot != slot.name) continue;
-      if (member.slot != "diffusion") {
+      if (member.slot != "diffusion" && member.slot != "canvas-extra") {
         Out().Print("  {}{}{}\n", style.Cyan(PadRight(Invocation(member), 18)), member.help,
                     member.source.empty() ? "" : style.Dim(" [" + member.source + "]"));
       }

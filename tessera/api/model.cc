@@ -158,6 +158,7 @@ class ModelImpl : public Model {
                              traits_.vocab_size);
     }
     if (tokenizer_ != nullptr) AddTextStops();
+    if (tokenizer_ != nullptr) AddDelimiters();
     Result<text::ChatTemplate> chat = text::LoadChatTemplate(loaded_.folder);
     if (chat.ok()) {
       chat_template_.emplace(std::move(*chat));
@@ -237,6 +238,15 @@ class ModelImpl : public Model {
     for (const std::string_view token : kStopTokens) {
       const std::optional<TokenId> id = tokenizer_->TokenToId(token);
       if (id && tokenizer_->IsSpecial(*id)) add(id);
+    }
+  }
+
+  // Tokens that end a line: all of LLaDA's and Dream's delimiters end in a line feed.
+  void AddDelimiters() {
+    for (TokenId id = 0; id < tokenizer_->vocab_size(); ++id) {
+      if (id != traits_.mask_id && tokenizer_->TokenBytes(id).ends_with('\n')) {
+        traits_.delimiter_ids.push_back(id);
+      }
     }
   }
 
@@ -339,6 +349,12 @@ Result<GenerateResult> ModelImpl::ToResult(engine::Completion completion, Follow
       .finalise_forwards = m.forwards[static_cast<int>(decode::ForwardKind::kFinalise)],
       .rows = m.rows,
       .weight_bytes = m.weight_bytes,
+      .reused_rows = m.reused,
+      .probe_rows = m.probes,
+      .dropped = m.dropped,
+      .drift_forwards = m.drift_steps,
+      .drift_mean = m.drift_steps == 0 ? 0 : m.drift_sum / static_cast<double>(m.drift_steps),
+      .drift_max = m.drift_max,
       .drafted = m.drafted,
       .accepted = m.accepted,
       .seconds = m.seconds,

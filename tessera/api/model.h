@@ -107,6 +107,11 @@ struct GenerateMetrics {
   int64_t full_forwards = 0, window_forwards = 0, finalise_forwards = 0;
   int64_t rows = 0;          // evaluated in all forwards
   int64_t weight_bytes = 0;  // read by all forwards: of a mixture, the experts that some row chose
+  int64_t reused_rows = 0;   // seen by forwards that did not evaluate them
+  int64_t probe_rows = 0;    // of the evaluated ones, those that only measure drift
+  int64_t dropped = 0;       // canvas positions given up behind the end of the text
+  int64_t drift_forwards = 0;  // that measured how far reused rows have drifted, 0 to 1:
+  double drift_mean = 0, drift_max = 0;
   int64_t drafted = 0, accepted = 0;
   double seconds = 0;  // first plan to last commit, loading and tokenising excluded
   double first_forward_seconds = 0;

@@ -135,6 +135,16 @@ bool FiltersConfidence(const Options& options, const ModelTraits& traits) {
   return traits.shifted_logits || traits.attention == ops::AttentionKind::kBlockCausal;
 }
 
+Status CheckDrift(const Options& options, const CachePolicyEntry& cache) {
+  if (options.Int("drift") == 0) {
+    if (options.Float("drift_refresh") == 0) return OkStatus();
+    return InvalidArgument("option drift_refresh needs the drift meter: drift=4");
+  }
+  if (cache.approximate) return OkStatus();
+  return InvalidArgument("option drift: cache={} reuses no row that could drift; accepted: 0",
+                         cache.name);
+}
+
 Result<std::unique_ptr<Strategy>> MakeDiffusion(std::vector<Item> items, const ModelTraits& traits,
                                                 ops::SamplingSpec sampling) {
   if (traits.mask_id < 0) {
@@ -186,6 +196,7 @@ Result<std::unique_ptr<Strategy>> MakeDiffusion(std::vector<Item> items, const M
   Member rule_member(rule->name, rule->options);
   Member cache_member("cache=" + cache->name, cache->options);
   Member canvas_member("canvas=" + canvas->name, canvas->options);
+  Member extras("canvas", CanvasExtras());
   Member shared("diffusion", DiffusionOptions());
   if (rule_value) {
     if (rule->main_option.empty()) {
@@ -194,17 +205,23 @@ Result<std::unique_ptr<Strategy>> MakeDiffusion(std::vector<Item> items, const M
     items.push_back({.name = rule->main_option, .value = rule_value});
   }
   TESSERA_RETURN_IF_ERROR(
-      ApplyOptions(items, {&rule_member, &cache_member, &canvas_member, &shared}));
+      ApplyOptions(items, {&rule_member, &cache_member, &canvas_member, &extras, &shared}));
 
   TESSERA_ASSIGN_OR_RETURN(auto cache_policy, cache->make(cache_member.options, traits));
   TESSERA_ASSIGN_OR_RETURN(auto canvas_policy, canvas->make(canvas_member.options, traits));
+  TESSERA_ASSIGN_OR_RETURN(canvas_policy,
+                           WithCanvasExtras(std::move(canvas_policy), extras.options, traits));
   sampling.stats_of_filtered = FiltersConfidence(shared.options, traits);
   if (traits.shifted_logits) sampling.filter_order = ops::FilterOrder::kTopPTopK;
+  TESSERA_RETURN_IF_ERROR(CheckDrift(shared.options, *cache));
   const std::string& eos = shared.options.String("eos");
-  const DiffusionConfig config{.guidance = static_cast<float>(shared.options.Float("guidance")),
-                               .end_of_text = eos == "last"    ? EndOfText::kLast
-                                              : eos == "never" ? EndOfText::kNever
-                                                               : EndOfText::kFree};
+  const DiffusionConfig config{
+      .guidance = static_cast<float>(shared.options.Float("guidance")),
+      .end_of_text = eos == "last"    ? EndOfText::kLast
+                     : eos == "never" ? EndOfText::kNever
+                                      : EndOfText::kFree,
+      .drift_probes = static_cast<int32_t>(shared.options.Int("drift")),
+      .drift_refresh = static_cast<float>(shared.options.Float("drift_refresh"))};
   return std::unique_ptr<Strategy>(std::make_unique<DiffusionStrategy>(
       traits, config, std::move(sampling), rule->make(rule_member.options), std::move(cache_policy),
       std::move(canvas_policy)));
@@ -250,6 +267,12 @@ std::vector<MemberInfo> ListMembers() {
                        .main_option = "",
                        .options = canvas->options});
   }
+  members.push_back({.slot = "canvas-extra",
+                     .name = "options",
+                     .source = "Learn2PD, arXiv 2509.25188; DPad, arXiv 2508.14148",
+                     .help = "options every canvas policy takes",
+                     .main_option = "",
+                     .options = CanvasExtras()});
   members.push_back({.slot = "diffusion",
                      .name = "options",
                      .source = "LLaDA, arXiv 2502.09992",

@@ -15,7 +15,7 @@ namespace tessera::decode {
 
 // One row of `tessera strategies`.
 struct MemberInfo {
-  std::string slot;  // "decoder", "commit", "cache", "canvas", "diffusion"
+  std::string slot;  // "decoder", "commit", "cache", "canvas", "canvas-extra", "diffusion"
   std::string name;
   std::string source;
   std::string help;

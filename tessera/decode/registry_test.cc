@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 namespace tessera::decode {
 namespace {
 
@@ -43,6 +45,24 @@ TEST(MakeStrategy, MainOptionAndNamedOptionAreTheSame) {
   EXPECT_EQ(Error(" threshold = 0.7 , cache = dual ", AttentionKind::kBidirectional), "");
 }
 
+// An item goes to every chosen member that has an option of its name, so members that can be chosen
+// together must not share one.
+TEST(MakeStrategy, MembersOfDifferentSlotsShareNoOption) {
+  std::map<std::string, std::string> slot_of;
+  for (const MemberInfo& member : ListMembers()) {
+    if (member.slot == "decoder") continue;
+    for (const OptionSpec& option : member.options) {
+      const auto [it, added] = slot_of.emplace(option.name, member.slot);
+      EXPECT_TRUE(added || it->second == member.slot) << option.name << " of " << member.name;
+    }
+  }
+}
+
+TEST(MakeStrategy, DriftNeedsACacheThatReusesApproximateRows) {
+  EXPECT_EQ(Error("threshold,cache=dual,drift=4,drift_refresh=0.1", AttentionKind::kBidirectional),
+            "");
+}
+
 // Each wrong text and a word its error must hold.
 TEST(MakeStrategy, RefusesWithWhatIsAccepted) {
   const struct {
@@ -69,6 +89,22 @@ TEST(MakeStrategy, RefusesWithWhatIsAccepted) {
       {"lookup,ngram=2,min_ngram=3", AttentionKind::kCausal, "min_ngram"},
       {"threshold=0.9", AttentionKind::kCausal, "mask token"},
       {"eos=maybe", AttentionKind::kBidirectional, "free|last|never"},
+      {"drift=4", AttentionKind::kBidirectional, "cache=none reuses no row"},
+      {"drift=4", AttentionKind::kBlockCausal, "cache=exact reuses no row"},
+      {"cache=dual,drift=99", AttentionKind::kBidirectional, "accepted: 0..16"},
+      {"cache=dual,drift_refresh=0.1", AttentionKind::kBidirectional, "drift=4"},
+      {"cache=dkv", AttentionKind::kBlockCausal, "cache=exact"},
+      {"cache=dkv,settled=right", AttentionKind::kBidirectional, "shifted logits"},
+      {"canvas=adablock", AttentionKind::kBidirectional, "delimiters=198+271"},
+      {"canvas=adablock,delimiters=3+", AttentionKind::kBidirectional, "joined by +"},
+      {"canvas=adablock,delimiters=3+10", AttentionKind::kBidirectional, "0..9"},
+      {"canvas=adablock,delimiters=", AttentionKind::kBidirectional, "name=value"},
+      {"canvas=adablock,delimiters=3", AttentionKind::kBlockCausal, "canvas=blocks"},
+      {"canvas=slowfast", AttentionKind::kBlockCausal, "canvas=blocks"},
+      {"canvas=multiblock,block=8", AttentionKind::kBlockCausal, "accepted: 4"},
+      {"dpad=8", AttentionKind::kBlockCausal, "accepted: 0"},
+      {"eotp=decided", AttentionKind::kBidirectional, "no end-of-text token"},
+      {"eotp=soon", AttentionKind::kBidirectional, "off|decided|predicted"},
       {",", AttentionKind::kBidirectional, "name=value"},
   };
   for (const auto& c : cases) {

@@ -79,6 +79,8 @@ struct StepPlan {
   int32_t noise_step = 0;  // part of the noise key; 0 when drafting must not change text
   std::vector<TokenId> history;
   std::vector<TokenId> probe;  // ids whose probability every out row returns
+  int32_t reused = 0;          // rows seen whose K/V an earlier forward stored
+  int32_t probes = 0;          // rows that only measure
 
   int32_t rows() const { return static_cast<int32_t>(tokens.size()); }
 };
@@ -95,6 +97,9 @@ struct StepOutcome {
   bool stored_kv = false;  // progress without commits: prefill chunks and finalise passes
   int32_t drafted = 0;     // proposed tokens this step
   int32_t accepted = 0;    // of which kept
+  // The canvas ends here from now on; positions behind are dropped, decided or not. -1: as it is.
+  int32_t canvas_end = -1;
+  float drift = -1;  // of reused rows, measured in this step; below 0: not measured
 };
 
 class Strategy {

@@ -22,7 +22,12 @@ struct Metrics {
   int64_t forwards[decode::kNumForwardKinds] = {};  // indexed by decode::ForwardKind
   int64_t rows = 0;                                 // evaluated, all forwards
   int64_t weight_bytes = 0;  // read by the forwards, those of batch mates included
-  int64_t committed = 0;     // positions decided, also those past the end of the text
+  int64_t reused = 0;        // rows that forwards saw without evaluating them
+  int64_t probes = 0;        // of the evaluated rows, those that only measure drift
+  int64_t dropped = 0;       // canvas positions given up behind the end of the text
+  int64_t drift_steps = 0;   // forwards that measured drift, and over them:
+  double drift_sum = 0, drift_max = 0;
+  int64_t committed = 0;  // positions decided, also those past the end of the text
   int64_t drafted = 0, accepted = 0;
   double seconds = 0;        // from the first plan to the last commit
   double first_seconds = 0;  // to the end of the first forward (prefill)

@@ -159,6 +159,23 @@ Status Sequence::Place(const decode::Placement& placement) {
   return OkStatus();
 }
 
+Status Sequence::Truncate(int32_t end) {
+  const int32_t length = static_cast<int32_t>(canvas_.size());
+  if (end < prompt_length_ || end < final_end_ || end > length) {
+    return Internal("the strategy ends a canvas of {} positions, {} of them final, at {}", length,
+                    std::max(prompt_length_, final_end_), end);
+  }
+  for (int32_t position = end; position < length; ++position) {
+    undecided_ -= !committed_[static_cast<size_t>(position)];
+  }
+  canvas_.resize(static_cast<size_t>(end));
+  committed_.resize(static_cast<size_t>(end));
+  confidence_.resize(static_cast<size_t>(end));
+  output_end_ = std::min(output_end_, end);
+  completion_.metrics.dropped += length - end;
+  return OkStatus();
+}
+
 void Sequence::UpdateFinalEnd() {
   const auto is_stop = [&](TokenId token) {
     return std::find(request_.stop_ids.begin(), request_.stop_ids.end(), token) !=
@@ -186,12 +203,20 @@ Status Sequence::ApplyStep(std::span<const ops::RowStats> stats, double seconds,
     }
     TESSERA_RETURN_IF_ERROR(Place(placement));
   }
+  if (outcome_.canvas_end >= 0) TESSERA_RETURN_IF_ERROR(Truncate(outcome_.canvas_end));
   UpdateFinalEnd();
 
   Metrics& metrics = completion_.metrics;
   ++metrics.forwards[static_cast<int>(plan_.kind)];
   metrics.rows += plan_.rows();
   metrics.weight_bytes += weight_bytes;
+  metrics.reused += plan_.reused;
+  metrics.probes += plan_.probes;
+  if (outcome_.drift >= 0) {
+    ++metrics.drift_steps;
+    metrics.drift_sum += static_cast<double>(outcome_.drift);
+    metrics.drift_max = std::max(metrics.drift_max, static_cast<double>(outcome_.drift));
+  }
   metrics.committed += static_cast<int64_t>(outcome_.commits.size());
   metrics.drafted += outcome_.drafted;
   metrics.accepted += outcome_.accepted;

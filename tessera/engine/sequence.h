@@ -46,6 +46,8 @@ class Sequence {
   Status CheckPlan() const;
   Status CheckStats(std::span<const ops::RowStats> stats) const;
   Status Place(const decode::Placement& placement);
+  // Drops the canvas behind `end`; the strategy has found that the text ends there.
+  Status Truncate(int32_t end);
   void UpdateFinalEnd();
   void Finish(FinishReason reason);
 

@@ -26,6 +26,8 @@ struct ModelTraits {
   bool shifted_logits = false;    // true: row i-1 predicts position i, as causal models always do
   TokenId mask_id = -1;           // -1: the model has no mask token
   std::vector<TokenId> stop_ids;  // end-of-text tokens; the first one also pads
+  // Tokens whose text ends a line, where the tokenizer is known.
+  std::vector<TokenId> delimiter_ids = {};
   int32_t vocab_size = 0;
   int32_t max_positions = 0;
 };

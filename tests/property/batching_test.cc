@@ -39,7 +39,17 @@ TEST(Batching, BidirectionalModels) {
       {.strategy = "quota=9,block=8", .prompt = Prompt(17, 3), .max_new_tokens = 72},
       {.strategy = "entropy_bounded=0.5,guidance=1.5", .prompt = Prompt(9, 4)},
       {.strategy = "threshold=0.9", .prompt = Prompt(3, 5), .sampling = kWarm, .seed = 7},
-      {.strategy = "dream=origin,steps=9", .prompt = Prompt(6, 6), .seed = 11}};
+      {.strategy = "dream=origin,steps=9", .prompt = Prompt(6, 6), .seed = 11},
+      {.strategy = "threshold=0.7,cache=dkv,drift=3,drift_refresh=0.2,canvas=multiblock,block=6",
+       .prompt = Prompt(11, 7)},
+      {.strategy = "threshold=0.7,cache=recap,canvas=slowfast,block=12,guidance=1",
+       .prompt = Prompt(30, 8)},
+      {.strategy = "factor=1.1,cache=dkv_greedy,dpad=12,block=8",
+       .prompt = Prompt(4, 9),
+       .sampling = kWarm,
+       .seed = 3},
+      {.strategy = "threshold=0.6,cache=vicinity,canvas=adablock,block=8,delimiters=1+2+3+4",
+       .prompt = Prompt(13, 10)}};
   CheckBatch("llada", ops::WeightType::kF32, jobs);
   CheckBatch("llada_gqa_tied", ops::WeightType::kBF16, jobs);
   CheckBatch("dream", ops::WeightType::kBF16, jobs);

@@ -1,13 +1,20 @@
 // Cache policy: which rows are recomputed and which K/V are reused. One of the three slots of a
 // diffusion decoder.
+//
+// A policy names sets of canvas positions; StepLayout turns them into rows. Three things hold for
+// every policy without its doing: rows that are hidden are dropped from both sets, a visible row
+// that was never computed or whose token has changed since is recomputed, and so is the row that
+// predicts a wanted position.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "tessera/base/status.h"
 #include "tessera/decode/diffusion/canvas_policy.h"
+#include "tessera/decode/diffusion/row_set.h"
 #include "tessera/decode/options.h"
 #include "tessera/decode/strategy.h"
 
@@ -16,32 +23,54 @@ namespace tessera::decode {
 // What the planned forward predicts besides storing K/V.
 enum class Predict {
   kWindow,      // every undecided position of the window
+  kListed,      // those of them that CachePlan::listed names; at least one
   kFirstToken,  // only the first undecided position, which is then committed unconditionally
   kNothing,
 };
 
+struct CacheContext {
+  const SequenceView& view;
+  const Window& window;
+  bool new_window = false;  // the window differs from the last step's
+  bool refresh = false;     // reused rows have drifted: recompute everything now
+};
+
 struct CachePlan {
   ForwardKind kind = ForwardKind::kFull;
-  SlotRange rows;               // positions to recompute
-  std::vector<SlotRange> keys;  // positions visible to them, ascending
+  RowSet rows;  // positions to recompute
+  RowSet keys;  // positions visible to them
   Predict predict = Predict::kWindow;
+  RowSet listed = {};  // kListed only
+};
+
+// What came of the last plan.
+struct CacheFeedback {
+  const SequenceView& view;               // before the commits
+  std::span<const Candidate> candidates;  // predictions of undecided positions, ascending
+  std::span<const Placement> commits;
 };
 
 class CachePolicy {
  public:
   virtual ~CachePolicy() = default;
-  // `new_window`: the window differs from the last step's.
-  virtual CachePlan Plan(const SequenceView& view, const Window& window, bool new_window) = 0;
-  // Called after the forward of the last plan has run, before its commits are applied.
-  virtual void Ran(const SequenceView& view) = 0;
+  virtual CachePlan Plan(const CacheContext& context) = 0;
+  // Called after the forward of the last plan has run and its commits are chosen.
+  virtual void Ran(const CacheFeedback& feedback) = 0;
 };
 
 struct CachePolicyEntry {
   std::string name;
   std::string source;
   std::string help;
+  bool approximate = false;  // reuses rows that a full forward would change
   std::vector<OptionSpec> options;
   Result<std::unique_ptr<CachePolicy>> (*make)(const Options& options, const ModelTraits& traits);
 };
+
+// For policies that approximate bidirectional attention: block-causal models have an exact cache.
+Status RequireBidirectional(const char* name, const ModelTraits& traits);
+
+// A plan that recomputes the whole canvas and predicts the window.
+CachePlan FullPlan(const SequenceView& view);
 
 }  // namespace tessera::decode

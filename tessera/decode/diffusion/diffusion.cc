@@ -3,15 +3,6 @@
 #include <algorithm>
 
 namespace tessera::decode {
-namespace {
-
-int32_t CountUndecided(const SequenceView& view, int32_t begin, int32_t end) {
-  int32_t count = 0;
-  for (int32_t position = begin; position < end; ++position) count += !view.is_committed(position);
-  return count;
-}
-
-}  // namespace
 
 const std::vector<OptionSpec>& DiffusionOptions() {
   static const std::vector<OptionSpec> specs = {
@@ -22,6 +13,10 @@ const std::vector<OptionSpec>& DiffusionOptions() {
       ChoiceOption("confidence", "auto", {"auto", "plain", "filtered"},
                    "probability of the plain softmax (LLaDA) or after temperature and filters "
                    "(Dream, SDAR); auto: as the model's authors do"),
+      IntOption("drift", 0, 0, DriftMeter::kMaxProbes,
+                "rows that measure how far reused K/V have drifted; 0: off"),
+      FloatOption("drift_refresh", 0, 0, 1,
+                  "drift from which the next forward recomputes everything; 0: measure only"),
   };
   return specs;
 }
@@ -35,7 +30,9 @@ DiffusionStrategy::DiffusionStrategy(const ModelTraits& traits, const DiffusionC
       sampling_(std::move(sampling)),
       commit_(std::move(commit)),
       cache_(std::move(cache)),
-      canvas_(std::move(canvas)) {
+      canvas_(std::move(canvas)),
+      layout_(traits),
+      drift_(config.drift_probes, config.drift_refresh) {
   sampling_.banned.push_back(traits_.mask_id);
   if (config_.end_of_text == EndOfText::kNever) {
     sampling_.suppressed.insert(sampling_.suppressed.end(), traits_.stop_ids.begin(),
@@ -44,7 +41,10 @@ DiffusionStrategy::DiffusionStrategy(const ModelTraits& traits, const DiffusionC
 }
 
 Result<int32_t> DiffusionStrategy::BeginCanvas(int32_t prompt_length, int32_t max_new_tokens) {
-  return canvas_->BeginCanvas(prompt_length, max_new_tokens);
+  TESSERA_ASSIGN_OR_RETURN(const int32_t length,
+                           canvas_->BeginCanvas(prompt_length, max_new_tokens));
+  layout_.Begin(length);
+  return length;
 }
 
 bool DiffusionStrategy::IsStop(TokenId token) const {
@@ -52,94 +52,69 @@ bool DiffusionStrategy::IsStop(TokenId token) const {
          traits_.stop_ids.end();
 }
 
-void DiffusionStrategy::AddRows(const SequenceView& view, const CachePlan& cache,
-                                StepPlan* plan) const {
-  const auto add = [&](int32_t position) {
-    plan->tokens.push_back(view.tokens[static_cast<size_t>(position)]);
-    plan->positions.push_back(position);
-    plan->slots.push_back(position);
-  };
-  // A window whose first candidate is predicted by the row before it takes that row along: exact,
-  // unlike committing that position blindly (methods: logit shift, workaround (a)).
-  const bool needs_left = cache.predict == Predict::kWindow && cache.rows.begin > 0 &&
-                          traits_.shifted_logits && !view.is_committed(cache.rows.begin);
-  if (needs_left) add(cache.rows.begin - 1);
-  for (int32_t position = cache.rows.begin; position < cache.rows.end; ++position) add(position);
-
-  const bool block_causal = traits_.attention == ops::AttentionKind::kBlockCausal;
-  plan->groups.push_back({.row_begin = 0,
-                          .row_end = plan->rows(),
-                          .rule = block_causal ? ops::MaskRule::kBlockCausal : ops::MaskRule::kFull,
-                          .block = traits_.block,
-                          .keys = cache.keys,
-                          .bits = {}});
-}
-
-// Doubles the plan: the same rows again with every prompt token masked, in slots of their own.
-void DiffusionStrategy::AddGuidanceTwin(const SequenceView& view, StepPlan* plan) const {
-  int32_t offset = view.canvas();
-  if (traits_.block > 0) offset = (offset + traits_.block - 1) / traits_.block * traits_.block;
-  const int32_t rows = plan->rows();
-  for (int32_t row = 0; row < rows; ++row) {
-    const int32_t position = plan->positions[static_cast<size_t>(row)];
-    const TokenId token = plan->tokens[static_cast<size_t>(row)];
-    plan->tokens.push_back(position < view.prompt_length ? traits_.mask_id : token);
-    plan->positions.push_back(position);
-    plan->slots.push_back(position + offset);
+// Positions the planned forward predicts, ascending.
+std::vector<int32_t> DiffusionStrategy::Wanted(const SequenceView& view,
+                                               const CachePlan& cache) const {
+  const int32_t first = FirstUndecided(view);
+  int32_t end = window_.end;
+  if (cache.predict == Predict::kNothing) end = first;
+  if (cache.predict == Predict::kFirstToken && !window_.observed) end = first + 1;
+  std::vector<int32_t> wanted;
+  for (int32_t position = first; position < end; ++position) {
+    if (view.is_committed(position)) continue;
+    if (cache.predict == Predict::kListed && !cache.listed.Contains(position)) continue;
+    wanted.push_back(position);
   }
-  PlanGroup twin = plan->groups.front();
-  twin.row_begin = rows;
-  twin.row_end = 2 * rows;
-  for (SlotRange& range : twin.keys) range = {range.begin + offset, range.end + offset};
-  plan->groups.push_back(std::move(twin));
-  for (OutRow& out : plan->out) out.guidance_row = out.row + rows;
-  plan->guidance_scale = config_.guidance;
+  return wanted;
 }
 
 Result<StepPlan> DiffusionStrategy::Plan(const SequenceView& view, const StepBudget&) {
-  const Window window = canvas_->Next(view);
+  Window window = canvas_->Next(view);
   if (view.step == 0) {
     TESSERA_RETURN_IF_ERROR(
         commit_->Begin(CountUndecided(view, 0, view.canvas()), window.num_windows));
   }
-  const bool new_window = window != window_;
+  const bool new_window = !window.SameAs(window_);
+  window_ = std::move(window);
   if (new_window) {
-    window_ = window;
     window_step_ = 0;
-    window_undecided_ = CountUndecided(view, window.begin, window.end);
+    window_undecided_ = CountUndecided(view, window_.begin, window_.end);
   }
-  const CachePlan cache = cache_->Plan(view, window, new_window);
+  const CachePlan cache = cache_->Plan({.view = view,
+                                        .window = window_,
+                                        .new_window = new_window,
+                                        .refresh = drift_.refresh_wanted()});
+  predict_ = cache.predict;
 
   StepPlan plan;
   plan.kind = cache.kind;
   plan.sampling = &sampling_;
   plan.noise_step = view.step;
   if (config_.end_of_text == EndOfText::kLast) plan.probe = traits_.stop_ids;
-  AddRows(view, cache, &plan);
-
-  predict_ = cache.predict;
-  const int32_t first_row = plan.positions.front();
-  const int32_t first = FirstUndecided(view);
-  const int32_t end = predict_ == Predict::kWindow       ? window.end
-                      : predict_ == Predict::kFirstToken ? first + 1
-                                                         : first;
-  for (int32_t position = first; position < end; ++position) {
-    if (view.is_committed(position)) continue;
-    plan.out.push_back({.row = PredictorOf(position) - first_row,
-                        .position = position,
-                        .guidance_row = -1,
-                        .history = 0});
-  }
-  if (config_.guidance > 0) AddGuidanceTwin(view, &plan);
+  layout_.AddRows(view, cache, window_.hidden, Wanted(view, cache), &plan);
+  if (config_.guidance > 0) layout_.AddGuidanceTwin(view, config_.guidance, &plan);
+  drift_.AddTo(view,
+               {.computed = layout_.rows(),
+                .keys = layout_.keys(),
+                .begin = window_.begin,
+                .end = window_.end,
+                .scratch = layout_.scratch_slot(config_.guidance > 0)},
+               &plan);
   return plan;
 }
 
 Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const StepPlan& plan,
                                               std::span<const RowStats> stats) {
-  cache_->Ran(view);
+  layout_.Ran();
   StepOutcome outcome;
-  outcome.stored_kv = predict_ != Predict::kWindow;
-  if (plan.out.empty()) return outcome;
+  outcome.stored_kv = predict_ == Predict::kFirstToken || predict_ == Predict::kNothing;
+  const size_t num_wanted = stats.size() - static_cast<size_t>(drift_.num_out());
+  outcome.drift = drift_.Read(stats.subspan(num_wanted));
+  stats = stats.first(num_wanted);
+  if (stats.empty()) {
+    cache_->Ran({.view = view, .candidates = {}, .commits = {}});
+    return outcome;
+  }
 
   std::vector<Candidate> candidates;
   candidates.reserve(stats.size());
@@ -157,6 +132,13 @@ Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const St
     candidates.push_back(candidate);
   }
 
+  const int32_t window_end = window_.end;
+  canvas_->Observe(view, candidates, &window_);
+  if (window_.end != window_end) {
+    window_undecided_ = CountUndecided(view, window_.begin, window_.end);
+    while (candidates.back().position >= window_.end) candidates.pop_back();
+  }
+
   std::vector<int32_t> chosen;
   if (predict_ == Predict::kFirstToken) {
     chosen.push_back(0);
@@ -170,6 +152,7 @@ Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const St
                      .key = {.seed = view.seed, .position = 0, .step = view.step}},
                     &chosen);
     ++window_step_;
+    canvas_->Adjust(view, candidates, &chosen);
   }
   std::sort(chosen.begin(), chosen.end());
   for (const int32_t index : chosen) {
@@ -181,6 +164,11 @@ Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const St
                                .token = candidate.token,
                                .confidence = candidate.stats->p_sampled});
   }
+  cache_->Ran({.view = view, .candidates = candidates, .commits = outcome.commits});
+  outcome.canvas_end = canvas_->EndAfter(view, candidates, outcome.commits);
+  // A window that the canvas cuts short is still the same place.
+  window_.end = std::min(window_.end, outcome.canvas_end);
+  window_.block_end = std::min(window_.block_end, outcome.canvas_end);
   return outcome;
 }
 

@@ -1,7 +1,7 @@
 // A diffusion decoder composed of three policies: commit rule, cache policy and canvas policy.
 //
-// This class owns what they share: turning ranges of positions into a plan, the logit shift,
-// classifier-free guidance, the end-of-text rule and the choice of candidates.
+// This class owns what they share: the choice of candidates, classifier-free guidance, the
+// end-of-text rule, the drift meter. StepLayout turns sets of positions into rows.
 #pragma once
 
 #include <memory>
@@ -10,6 +10,8 @@
 #include "tessera/decode/diffusion/cache_policy.h"
 #include "tessera/decode/diffusion/canvas_policy.h"
 #include "tessera/decode/diffusion/commit_rule.h"
+#include "tessera/decode/diffusion/drift_meter.h"
+#include "tessera/decode/diffusion/step_layout.h"
 #include "tessera/decode/strategy.h"
 
 namespace tessera::decode {
@@ -24,6 +26,8 @@ enum class EndOfText {
 struct DiffusionConfig {
   float guidance = 0;  // w of l_u + (w + 1) (l_c - l_u), LLaDA eq. 16; 0: off
   EndOfText end_of_text = EndOfText::kFree;
+  int32_t drift_probes = 0;  // rows that measure how far reused K/V have drifted
+  float drift_refresh = 0;   // drift that makes the next forward a full one; 0: none does
 };
 
 const std::vector<OptionSpec>& DiffusionOptions();
@@ -40,13 +44,8 @@ class DiffusionStrategy : public Strategy {
                              std::span<const RowStats> stats) override;
 
  private:
-  // Row that predicts a position: its own, or its left neighbour's when logits are shifted.
-  int32_t PredictorOf(int32_t position) const {
-    return traits_.shifted_logits && position > 0 ? position - 1 : position;
-  }
   bool IsStop(TokenId token) const;
-  void AddRows(const SequenceView& view, const CachePlan& cache, StepPlan* plan) const;
-  void AddGuidanceTwin(const SequenceView& view, StepPlan* plan) const;
+  std::vector<int32_t> Wanted(const SequenceView& view, const CachePlan& cache) const;
 
   ModelTraits traits_;
   DiffusionConfig config_;
@@ -55,6 +54,8 @@ class DiffusionStrategy : public Strategy {
   std::unique_ptr<CachePolicy> cache_;
   std::unique_ptr<CanvasPolicy> canvas_;
 
+  StepLayout layout_;
+  DriftMeter drift_;
   Window window_{.begin = -1, .end = -1};
   int32_t window_step_ = 0;
   int32_t window_undecided_ = 0;

@@ -16,7 +16,9 @@ class ExactPolicy : public CachePolicy {
   ExactPolicy(int32_t block, bool fused, bool greedy_first, bool sub_cache)
       : block_(block), fused_(fused), greedy_first_(greedy_first), sub_cache_(sub_cache) {}
 
-  CachePlan Plan(const SequenceView& view, const Window& window, bool new_window) override {
+  CachePlan Plan(const CacheContext& context) override {
+    const SequenceView& view = context.view;
+    const Window& window = context.window;
     // A block is complete when everything before its end is decided.
     const int32_t known_end = FirstUndecided(view) / block_ * block_;
     const int32_t end = window.block_end;
@@ -24,7 +26,7 @@ class ExactPolicy : public CachePolicy {
       pending_end_ = known_end;
       return {.kind = final_end_ == 0 ? ForwardKind::kFull : ForwardKind::kFinalise,
               .rows = {final_end_, known_end},
-              .keys = {{0, known_end}},
+              .keys = {0, known_end},
               .predict = greedy_first_ && !view.is_committed(known_end) ? Predict::kFirstToken
                                                                         : Predict::kNothing};
     }
@@ -33,16 +35,16 @@ class ExactPolicy : public CachePolicy {
     // Inside the block the sub-window alone may be recomputed once its first token is known: the
     // row that predicts a shifted position then lies in the window (Fast-dLLM v2).
     if (sub_cache_ && begin == known_end && block_stored_ == window.block_begin + 1 &&
-        !new_window && view.is_committed(window.begin)) {
-      return {.kind = ForwardKind::kWindow, .rows = {window.begin, window.end}, .keys = {{0, end}}};
+        !context.new_window && view.is_committed(window.begin)) {
+      return {.kind = ForwardKind::kWindow, .rows = {window.begin, window.end}, .keys = {0, end}};
     }
     block_stored_ = window.block_begin + 1;
     return {.kind = begin == 0 ? ForwardKind::kFull : ForwardKind::kWindow,
             .rows = {begin, end},
-            .keys = {{0, end}}};
+            .keys = {0, end}};
   }
 
-  void Ran(const SequenceView&) override { final_end_ = std::max(final_end_, pending_end_); }
+  void Ran(const CacheFeedback&) override { final_end_ = std::max(final_end_, pending_end_); }
 
  private:
   int32_t block_;

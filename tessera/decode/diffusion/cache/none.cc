@@ -8,12 +8,12 @@ class NonePolicy : public CachePolicy {
  public:
   explicit NonePolicy(bool block_causal) : block_causal_(block_causal) {}
 
-  CachePlan Plan(const SequenceView& view, const Window& window, bool) override {
+  CachePlan Plan(const CacheContext& context) override {
     // Later blocks are invisible to a block-causal window.
-    const int32_t end = block_causal_ ? window.block_end : view.canvas();
-    return {.kind = ForwardKind::kFull, .rows = {0, end}, .keys = {{0, end}}};
+    const RowSet all(0, block_causal_ ? context.window.block_end : context.view.canvas());
+    return {.kind = ForwardKind::kFull, .rows = all, .keys = all};
   }
-  void Ran(const SequenceView&) override {}
+  void Ran(const CacheFeedback&) override {}
 
  private:
   bool block_causal_;

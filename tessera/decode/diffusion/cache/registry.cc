@@ -3,8 +3,9 @@
 namespace tessera::decode {
 
 const std::vector<const CachePolicyEntry*>& CachePolicies() {
-  static const std::vector<const CachePolicyEntry*> policies = {&cache::None(), &cache::Prefix(),
-                                                                &cache::Dual(), &cache::Exact()};
+  static const std::vector<const CachePolicyEntry*> policies = {
+      &cache::None(),     &cache::Prefix(), &cache::Dual(),      &cache::Exact(),
+      &cache::Vicinity(), &cache::Dkv(),    &cache::DkvGreedy(), &cache::Recap()};
   return policies;
 }
 

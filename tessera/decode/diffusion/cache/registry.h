@@ -11,6 +11,10 @@ namespace cache {
 const CachePolicyEntry& None();
 const CachePolicyEntry& Prefix();
 const CachePolicyEntry& Dual();
+const CachePolicyEntry& Vicinity();
+const CachePolicyEntry& Dkv();
+const CachePolicyEntry& DkvGreedy();
+const CachePolicyEntry& Recap();
 const CachePolicyEntry& Exact();
 }  // namespace cache
 

@@ -15,21 +15,22 @@ class WindowPolicy : public CachePolicy {
   WindowPolicy(Reach reach, int32_t refresh, bool greedy_first)
       : reach_(reach), refresh_(refresh), greedy_first_(greedy_first) {}
 
-  CachePlan Plan(const SequenceView& view, const Window& window, bool new_window) override {
-    const int32_t end = view.canvas();
-    const bool full = new_window || (refresh_ > 0 && since_full_ + 1 >= refresh_);
+  CachePlan Plan(const CacheContext& context) override {
+    const Window& window = context.window;
+    const int32_t end = context.view.canvas();
+    const bool full =
+        context.new_window || context.refresh || (refresh_ > 0 && since_full_ + 1 >= refresh_);
     since_full_ = full ? 0 : since_full_ + 1;
     if (full) {
-      return {.kind = ForwardKind::kFull,
-              .rows = {0, end},
-              .keys = {{0, end}},
-              .predict = new_window && greedy_first_ ? Predict::kFirstToken : Predict::kWindow};
+      CachePlan plan = FullPlan(context.view);
+      if (context.new_window && greedy_first_) plan.predict = Predict::kFirstToken;
+      return plan;
     }
     return {.kind = ForwardKind::kWindow,
             .rows = {window.begin, reach_ == Reach::kWindow ? window.end : end},
-            .keys = {{0, end}}};
+            .keys = {0, end}};
   }
-  void Ran(const SequenceView&) override {}
+  void Ran(const CacheFeedback&) override {}
 
  private:
   Reach reach_;
@@ -40,11 +41,7 @@ class WindowPolicy : public CachePolicy {
 
 Result<std::unique_ptr<CachePolicy>> Make(Reach reach, const char* name, const Options& options,
                                           const ModelTraits& traits) {
-  if (traits.attention != ops::AttentionKind::kBidirectional) {
-    return InvalidArgument(
-        "cache={} approximates bidirectional attention; this model is {}: use cache=exact or none",
-        name, ops::Name(traits.attention));
-  }
+  TESSERA_RETURN_IF_ERROR(RequireBidirectional(name, traits));
   const bool greedy_first = options.String("first") == "greedy";
   if (greedy_first && !traits.shifted_logits) {
     return InvalidArgument(
@@ -70,6 +67,7 @@ const CachePolicyEntry& Prefix() {
       .name = "prefix",
       .source = "Fast-dLLM, arXiv 2505.22618",
       .help = "keep K/V before the block; recompute the block and what follows",
+      .approximate = true,
       .options = WindowOptions(),
       .make = [](const Options& options, const ModelTraits& traits) {
         return Make(Reach::kSuffix, "prefix", options, traits);
@@ -82,6 +80,7 @@ const CachePolicyEntry& Dual() {
       .name = "dual",
       .source = "Fast-dLLM, arXiv 2505.22618",
       .help = "keep K/V before and after the block; recompute only the block",
+      .approximate = true,
       .options = WindowOptions(),
       .make = [](const Options& options, const ModelTraits& traits) {
         return Make(Reach::kWindow, "dual", options, traits);

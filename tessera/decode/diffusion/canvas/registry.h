@@ -10,8 +10,17 @@ namespace tessera::decode {
 namespace canvas {
 const CanvasPolicyEntry& Blocks();
 const CanvasPolicyEntry& Whole();
+const CanvasPolicyEntry& AdaBlock();
+const CanvasPolicyEntry& MultiBlock();
+const CanvasPolicyEntry& SlowFast();
 }  // namespace canvas
 
 const std::vector<const CanvasPolicyEntry*>& CanvasPolicies();
+
+// Options that go with every canvas policy, and the policy with what they ask for around it.
+const std::vector<OptionSpec>& CanvasExtras();
+Result<std::unique_ptr<CanvasPolicy>> WithCanvasExtras(std::unique_ptr<CanvasPolicy> base,
+                                                       const Options& options,
+                                                       const ModelTraits& traits);
 
 }  // namespace tessera::decode
