@@ -26,7 +26,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kExamples =
-    "Tasks are paths; a folder means all tasks in it (`tessera eval --list`). ParallelBench is made\n"
+    "Tasks are paths; a folder means all tasks in it (`tessera eval --list`). ParallelBench is "
+    "made\n"
     "freshly, or read from its own files with --data FOLDER; GSM8K's format always needs --data.\n"
     "\n"
     "A sweep is a file or a text of items, one per line or separated by \";\":\n"
@@ -143,17 +144,16 @@ Result<eval::Sweep> SweepFromOptions(const EvalOptions& options) {
     }
     return OkStatus();
   };
-  TESSERA_RETURN_IF_ERROR(add(
-      model.model,
-      options.strategies.empty() ? DefaultStrategies(inspection.info) : options.strategies,
-      "--strategies"));
+  TESSERA_RETURN_IF_ERROR(
+      add(model.model,
+          options.strategies.empty() ? DefaultStrategies(inspection.info) : options.strategies,
+          "--strategies"));
   if (!twin.empty()) {
     TESSERA_ASSIGN_OR_RETURN(const api::Inspection inspected, api::InspectModel(twin));
     TESSERA_RETURN_IF_ERROR(CheckTwin(inspected.info));
     TESSERA_RETURN_IF_ERROR(add(twin,
-                                options.twin_strategies.empty()
-                                    ? DefaultStrategies(inspected.info)
-                                    : options.twin_strategies,
+                                options.twin_strategies.empty() ? DefaultStrategies(inspected.info)
+                                                                : options.twin_strategies,
                                 "--twin-strategies"));
   }
   std::string text;
@@ -173,9 +173,10 @@ Result<eval::Sweep> LoadSweep(const EvalOptions& options) {
     return eval::ParseSweep(text, options.sweep);
   }
   if (options.sweep.find(' ') == std::string::npos) {
-    return Failure("--sweep {}: no such file; accepted: a file, or a text such as \"task "
-                   "arithmetic; strategy threshold={{2,0.9}}\"",
-                   OneLine(options.sweep, 60));
+    return Failure(
+        "--sweep {}: no such file; accepted: a file, or a text such as \"task "
+        "arithmetic; strategy threshold={{2,0.9}}\"",
+        OneLine(options.sweep, 60));
   }
   return eval::ParseSweep(options.sweep, "--sweep");
 }
@@ -284,14 +285,13 @@ Result<eval::SweepOutcome> Run(const EvalOptions& options, const eval::Sweep& sw
 
 Status WritePage(const EvalOptions& options, const std::vector<eval::GridReport>& reports,
                  const std::vector<std::string>& charts) {
-  eval::PageContext context{
-      .command = fmt::format("tessera eval --sweep {} --results {}", options.sweep,
-                             options.results),
-      .sweep = options.sweep,
-      .charts = {}};
+  eval::PageContext context{.command = fmt::format("tessera eval --sweep {} --results {}",
+                                                   options.sweep, options.results),
+                            .sweep = options.sweep,
+                            .charts = {}};
   for (const std::string& chart : charts) {
-    context.charts.push_back(fs::path(chart).lexically_proximate(
-        fs::path(options.results).parent_path()).string());
+    context.charts.push_back(
+        fs::path(chart).lexically_proximate(fs::path(options.results).parent_path()).string());
   }
   return eval::WriteWhole(options.results, eval::MakePage(reports, context));
 }

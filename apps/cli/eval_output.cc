@@ -42,7 +42,8 @@ std::string GroupTable(const GridReport& report, size_t group) {
                  fmt::format("{:.4f} nats per token (95 %: {:.4f} to {:.4f}), {} tokens",
                              m.nats_per_token(), interval.low, interval.high, m.nll_tokens)});
     } else if (cell.rows.empty()) {
-      table.Row({cell.model, strategy, "", "", "", "", "", "refused: " + OneLine(cell.refused, 120)});
+      table.Row(
+          {cell.model, strategy, "", "", "", "", "", "refused: " + OneLine(cell.refused, 120)});
     } else {
       table.Row({cell.model, strategy, m.graded > 0 ? PercentText(m.accuracy()) : "",
                  m.graded > 0 ? IntervalText(m) : "", Short(m.forwards_per_case()),
@@ -127,7 +128,7 @@ Json ReportJson(const std::vector<GridReport>& reports) {
 std::string TaskListText(const std::vector<eval::TaskInfo>& tasks) {
   std::string text;
   for (const eval::TaskInfo& task : tasks) {
-    text += fmt::format("{:<48}{}\n", task.name,
+    text += fmt::format("{:<44}  {}\n", task.name,
                         task.refused.empty() ? task.help : "not here: " + task.refused);
   }
   return text;

@@ -84,9 +84,10 @@ Status ReplayCommand(const Args& args) {
       TESSERA_ASSIGN_OR_RETURN(const std::string hash,
                                eval::FingerprintOfModel(model->info().path));
       if (options.model.empty() && hash != run.model_hash) {
-        return Failure("{}: {} is not the recorded model (its fingerprint is {}, recorded {}); "
-                       "-m compares with it all the same",
-                       path, model->info().path, hash, run.model_hash);
+        return Failure(
+            "{}: {} is not the recorded model (its fingerprint is {}, recorded {}); "
+            "-m compares with it all the same",
+            path, model->info().path, hash, run.model_hash);
       }
     }
     TESSERA_ASSIGN_OR_RETURN(const eval::RecordedRun again, eval::RunAgain(*model, run));

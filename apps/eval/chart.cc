@@ -26,11 +26,16 @@ constexpr int kTitleHeight = 40;
 std::string Escape(std::string_view text) {
   std::string safe;
   for (const char c : text) {
-    if (c == '<') safe += "&lt;";
-    else if (c == '>') safe += "&gt;";
-    else if (c == '&') safe += "&amp;";
-    else if (c == '"') safe += "&quot;";
-    else if (static_cast<unsigned char>(c) >= ' ') safe += c;
+    if (c == '<')
+      safe += "&lt;";
+    else if (c == '>')
+      safe += "&gt;";
+    else if (c == '&')
+      safe += "&amp;";
+    else if (c == '"')
+      safe += "&quot;";
+    else if (static_cast<unsigned char>(c) >= ' ')
+      safe += c;
   }
   return safe;
 }
@@ -76,8 +81,8 @@ class Axes {
     return kPanelHeight - kBottom - share * (kPanelHeight - kTop - kBottom);
   }
   std::string Draw(const std::string& title) const {
-    std::string svg = fmt::format(
-        "<text x=\"{}\" y=\"20\" font-weight=\"bold\">{}</text>\n", kLeft, Escape(title));
+    std::string svg = fmt::format("<text x=\"{}\" y=\"20\" font-weight=\"bold\">{}</text>\n", kLeft,
+                                  Escape(title));
     for (double x = low_x_; x <= high_x_; ++x) {
       const double at = X(std::exp2(x));
       svg += fmt::format(
@@ -112,8 +117,7 @@ std::string Mark(size_t series, double x, double y) {
     case 1:
       return fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"6.6\" height=\"6.6\"/>", x - 3.3,
                          y - 3.3);
-    case 2:
-      return fmt::format("<path d=\"M{:.1f} {:.1f}l4.2 7.4h-8.4z\"/>", x, y - 4.6);
+    case 2: return fmt::format("<path d=\"M{:.1f} {:.1f}l4.2 7.4h-8.4z\"/>", x, y - 4.6);
     default:
       return fmt::format("<path d=\"M{:.1f} {:.1f}l4.4 4.4l-4.4 4.4l-4.4 -4.4z\"/>", x, y - 4.4);
   }
@@ -192,8 +196,7 @@ std::string DrawChart(const GridReport& report) {
 Status ConvertToPng(const std::string& svg_path, const std::string& png_path) {
   std::string tool = "rsvg-convert", zoom = "--zoom=2", output = "--output=" + png_path,
               rest = "--", input = svg_path;
-  char* arguments[] = {tool.data(), zoom.data(),  output.data(),
-                       rest.data(), input.data(), nullptr};
+  char* arguments[] = {tool.data(), zoom.data(), output.data(), rest.data(), input.data(), nullptr};
   pid_t child = 0;
   const int error = posix_spawnp(&child, tool.c_str(), nullptr, nullptr, arguments, environ);
   if (error == ENOENT) {

@@ -25,8 +25,9 @@ class Fingerprint {
   uint64_t hash_ = 0xcbf29ce484222325;
 };
 
-// Of everything in a model folder (or one file) that can change an output: names, sizes and contents
-// of config, tokenizer and weights. Of files beyond 64 MB 64 evenly spaced pieces of 1 MB are read.
+// Of everything in a model folder (or one file) that can change an output: names, sizes and
+// contents of config, tokenizer and weights. Of files beyond 64 MB 64 evenly spaced pieces of 1 MB
+// are read.
 Result<std::string> FingerprintOfModel(const std::string& path);
 
 }  // namespace tessera::eval

@@ -48,9 +48,10 @@ Result<std::vector<Case>> ReadGsm8k(const std::string& path) {
       if (file.empty() && fs::is_regular_file(candidate, error)) file = candidate.string();
     }
     if (file.empty()) {
-      return Missing("{}: no GSM8K there; accepted: a .jsonl file, or a folder with test.jsonl or "
-                     "train.jsonl",
-                     path);
+      return Missing(
+          "{}: no GSM8K there; accepted: a .jsonl file, or a folder with test.jsonl or "
+          "train.jsonl",
+          path);
     }
   }
   TESSERA_ASSIGN_OR_RETURN(const std::string text, ReadText(file, "questions in GSM8K's format"));

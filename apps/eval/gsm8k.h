@@ -1,4 +1,5 @@
-// Questions in GSM8K's format: JSON lines of {"question", "answer"}, the answer ending in "#### 42".
+// Questions in GSM8K's format: JSON lines of {"question", "answer"}, the answer ending in "####
+// 42".
 #pragma once
 
 #include <string>

@@ -159,21 +159,34 @@ Result<Case> ToCase(const PbTask& task, const Form& form, const json& object) {
 const std::vector<PbTask>& PbTasks() {
   static const std::vector<PbTask> tasks = [] {
     std::vector<PbTask> list;
-    for (const char* name :
-         {"waiting_line/copy", "waiting_line/reverse", "waiting_line/sort",
-          "waiting_line/insert_index", "waiting_line/remove_index", "waiting_line/replace_index",
-          "waiting_line/shuffle", "waiting_line/insert_random", "waiting_line/remove_random",
-          "waiting_line/replace_random", "waiting_line_n15/copy", "waiting_line_n15/reverse",
-          "waiting_line_n15/sort", "waiting_line_n15/insert_index",
-          "waiting_line_n15/remove_index", "waiting_line_n15/replace_index",
-          "waiting_line_n15/shuffle", "waiting_line_n15/insert_random",
-          "waiting_line_n15/remove_random", "waiting_line_n15/replace_random",
-          "puzzle/latin_square_n4", "puzzle/sudoku_n4_12", "words_to_sentence/easy",
-          "words_to_sentence/medium", "words_to_sentence/hard"}) {
+    for (const char* name : {"waiting_line/copy",
+                             "waiting_line/reverse",
+                             "waiting_line/sort",
+                             "waiting_line/insert_index",
+                             "waiting_line/remove_index",
+                             "waiting_line/replace_index",
+                             "waiting_line/shuffle",
+                             "waiting_line/insert_random",
+                             "waiting_line/remove_random",
+                             "waiting_line/replace_random",
+                             "waiting_line_n15/copy",
+                             "waiting_line_n15/reverse",
+                             "waiting_line_n15/sort",
+                             "waiting_line_n15/insert_index",
+                             "waiting_line_n15/remove_index",
+                             "waiting_line_n15/replace_index",
+                             "waiting_line_n15/shuffle",
+                             "waiting_line_n15/insert_random",
+                             "waiting_line_n15/remove_random",
+                             "waiting_line_n15/replace_random",
+                             "puzzle/latin_square_n4",
+                             "puzzle/sudoku_n4_12",
+                             "words_to_sentence/easy",
+                             "words_to_sentence/medium",
+                             "words_to_sentence/hard"}) {
       list.push_back({.name = name, .refused = nullptr, .fresh = true});
     }
-    list.push_back(
-        {.name = "paraphrase_summarize/samsum", .refused = nullptr, .fresh = false});
+    list.push_back({.name = "paraphrase_summarize/samsum", .refused = nullptr, .fresh = false});
     list.push_back({.name = "paraphrase_summarize/chatgpt-paraphrases",
                     .refused = kNeedsServers,
                     .fresh = false});
@@ -197,9 +210,10 @@ Result<std::string> FindPbFolder(const std::string& folder) {
     const fs::path candidate = fs::path(folder) / below;
     if (fs::is_directory(candidate / "waiting_line", error)) return candidate.string();
   }
-  return Missing("{}: no ParallelBench there; accepted: a folder with waiting_line/, or its "
-                 "repository",
-                 folder);
+  return Missing(
+      "{}: no ParallelBench there; accepted: a folder with waiting_line/, or its "
+      "repository",
+      folder);
 }
 
 Result<std::vector<Case>> ParsePb(const PbTask& task, std::string_view text,

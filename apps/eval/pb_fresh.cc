@@ -80,10 +80,10 @@ Json Sudoku(CaseRng* rng) {
 // easy, medium and hard.
 Json WordsToSentence(CaseRng* rng, std::string_view kind) {
   static const std::vector<Strings> scenes = {
-      Words("dog garden bone dig chase"),      Words("cook pot soup spoon kitchen"),
-      Words("rain umbrella street wet coat"),  Words("child story bed moon sleep"),
-      Words("boat river fish net morning"),    Words("teacher book school read lesson"),
-      Words("baker bread oven warm flour"),    Words("farmer field tractor corn dust"),
+      Words("dog garden bone dig chase"),         Words("cook pot soup spoon kitchen"),
+      Words("rain umbrella street wet coat"),     Words("child story bed moon sleep"),
+      Words("boat river fish net morning"),       Words("teacher book school read lesson"),
+      Words("baker bread oven warm flour"),       Words("farmer field tractor corn dust"),
       Words("nurse hospital bandage smile night")};
   static const Strings odd = Words("theorem lantern cactus tariff glacier violin plasma ladder");
   Strings words = scenes[rng->Below(scenes.size())];
@@ -98,8 +98,8 @@ Json WordsToSentence(CaseRng* rng, std::string_view kind) {
     const bool known = std::find(chosen.begin(), chosen.end(), word) != chosen.end();
     if (!known && chosen.size() < 4) chosen.push_back(word);
   }
-  const std::string list = fmt::format("{}, {}, {}, and {}", chosen[0], chosen[1], chosen[2],
-                                       chosen[3]);
+  const std::string list =
+      fmt::format("{}, {}, {}, and {}", chosen[0], chosen[1], chosen[2], chosen[3]);
   return {{"input", {{"words", list}}}, {"answer", {{"words", chosen}}}};
 }
 
@@ -123,7 +123,8 @@ Result<std::string> FreshPbLines(std::string_view task, uint64_t seed, size_t co
       return kind == "sudoku_n4_12" ? Sudoku(&rng) : LatinSquare(&rng);
     };
     Json line = make();
-    // The example shows what the instruction leaves open: zero-based indices, the form of the answer.
+    // The example shows what the instruction leaves open: zero-based indices, the form of the
+    // answer.
     if (family != "words_to_sentence") line["input"]["icl_examples"] = Json::array({make()});
     lines += line.dump() + "\n";
   }

@@ -21,14 +21,11 @@ class Fields {
   explicit Fields(const json& object) : object_(object) {}
 
   std::string Text(const char* key) {
-    return Has(key, [](const json& v) { return v.is_string(); })
-               ? object_[key].get<std::string>()
-               : std::string();
+    return Has(key, [](const json& v) { return v.is_string(); }) ? object_[key].get<std::string>()
+                                                                 : std::string();
   }
   int64_t Integer(const char* key, int64_t min, int64_t max) {
-    const auto fits = [&](const json& v) {
-      return v.is_number_integer() && v >= min && v <= max;
-    };
+    const auto fits = [&](const json& v) { return v.is_number_integer() && v >= min && v <= max; };
     return Has(key, fits) ? object_[key].get<int64_t>() : 0;
   }
   uint64_t Seed(const char* key) {
@@ -37,9 +34,7 @@ class Fields {
                : 0;
   }
   float Number(const char* key) {
-    const auto fits = [](const json& v) {
-      return v.is_number() && std::isfinite(v.get<float>());
-    };
+    const auto fits = [](const json& v) { return v.is_number() && std::isfinite(v.get<float>()); };
     return Has(key, fits) ? object_[key].get<float>() : 0;
   }
   bool Flag(const char* key) {
@@ -214,7 +209,8 @@ Result<std::vector<RecordedRun>> ParseRecording(std::string_view text, const std
   TESSERA_RETURN_IF_ERROR(ForEachLine(text, add));
   if (runs.empty()) return BadData("{}: no recorded run", name);
   for (const RecordedRun& run : runs) {
-    if (run.end.empty()) return BadData("{}: run {} has no end; was it interrupted?", name, run.run);
+    if (run.end.empty())
+      return BadData("{}: run {} has no end; was it interrupted?", name, run.run);
   }
   return runs;
 }
@@ -237,12 +233,13 @@ Result<RecordedRun> RunAgain(api::Model& model, const RecordedRun& recorded) {
   return again;
 }
 
-std::string FirstDifference(const RecordedRun& recorded, const RecordedRun& again,
-                            double tolerance, const api::Model& model) {
+std::string FirstDifference(const RecordedRun& recorded, const RecordedRun& again, double tolerance,
+                            const api::Model& model) {
   const auto token = [&](api::TokenId id) {
     const bool known = id >= 0 && id < model.info().vocab;
-    return fmt::format("{} {}", id, json(known ? model.TokenText(id) : "").dump(
-                                        -1, ' ', false, json::error_handler_t::replace));
+    return fmt::format("{} {}", id,
+                       json(known ? model.TokenText(id) : "")
+                           .dump(-1, ' ', false, json::error_handler_t::replace));
   };
   const size_t steps = std::min(recorded.steps.size(), again.steps.size());
   for (size_t i = 0; i < steps; ++i) {
@@ -281,8 +278,7 @@ std::string FirstDifference(const RecordedRun& recorded, const RecordedRun& agai
   }
   if (recorded.end != again.end || recorded.output != again.output) {
     return fmt::format("after step {}: recorded {} tokens, end '{}', now {} tokens, end '{}'",
-                       steps, recorded.output.size(), recorded.end, again.output.size(),
-                       again.end);
+                       steps, recorded.output.size(), recorded.end, again.output.size(), again.end);
   }
   return "";
 }

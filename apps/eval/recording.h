@@ -63,7 +63,7 @@ Result<RecordedRun> RunAgain(api::Model& model, const RecordedRun& recorded);
 
 // The first difference, naming step and position; "" when there is none. Positions, tokens, kinds
 // and rows must be equal, confidences may differ by `tolerance`.
-std::string FirstDifference(const RecordedRun& recorded, const RecordedRun& again,
-                            double tolerance, const api::Model& model);
+std::string FirstDifference(const RecordedRun& recorded, const RecordedRun& again, double tolerance,
+                            const api::Model& model);
 
 }  // namespace tessera::eval

@@ -26,10 +26,8 @@ Json Numbers(const Measurement& m) {
     return out;
   }
   out["tokens"] = m.tokens;
-  out["forwards"] = {{"total", m.forwards()},
-                     {"full", m.full},
-                     {"window", m.window},
-                     {"finalise", m.finalise}};
+  out["forwards"] = {
+      {"total", m.forwards()}, {"full", m.full}, {"window", m.window}, {"finalise", m.finalise}};
   out["forwards_per_case"] = m.forwards_per_case();
   out["tokens_per_forward"] = m.tokens_per_forward();
   out["tokens_per_second"] = m.tokens_per_second();
@@ -56,8 +54,7 @@ std::string CsvLine(const Strings& names, const Measurement& m, const std::strin
   count(m.cases);
   const Interval interval = m.accuracy_interval();
   const bool graded = m.graded > 0;
-  for (const double value :
-       {m.accuracy(), interval.low, interval.high, m.strict_accuracy()}) {
+  for (const double value : {m.accuracy(), interval.low, interval.high, m.strict_accuracy()}) {
     fields.push_back(graded ? fmt::format("{:.6g}", value) : "");
   }
   count(m.tokens), count(m.forwards()), count(m.full), count(m.window), count(m.finalise);
@@ -83,8 +80,8 @@ void AddCurves(size_t group, GridReport* report) {
       curves.push_back({{.group = group, .model = cell.model, .curve = curve}, {}});
       it = curves.end() - 1;
     }
-    it->second.push_back({.tokens_per_forward = cell.sum.tokens_per_forward(),
-                          .accuracy = cell.sum.accuracy()});
+    it->second.push_back(
+        {.tokens_per_forward = cell.sum.tokens_per_forward(), .accuracy = cell.sum.accuracy()});
   }
   for (auto& [score, points] : curves) {
     score.points = static_cast<int>(points.size());
@@ -115,9 +112,9 @@ std::string GridReport::CurveOf(const Cell& cell) const {
 }
 
 bool IsSameQuestion(const RowSettings& a, const RowSettings& b) {
-  return a.model == b.model && a.strategy == b.strategy && a.task == b.task &&
-         a.cases == b.cases && a.batch == b.batch && a.max_tokens == b.max_tokens &&
-         a.temperature == b.temperature && a.seed == b.seed;
+  return a.model == b.model && a.strategy == b.strategy && a.task == b.task && a.cases == b.cases &&
+         a.batch == b.batch && a.max_tokens == b.max_tokens && a.temperature == b.temperature &&
+         a.seed == b.seed;
 }
 
 RowSettings QuestionOf(const SweepSettings& settings, const std::string& model,
@@ -138,7 +135,11 @@ GridReport MakeReport(const SweepGrid& grid, const std::vector<Row>& rows, const
   GridReport report{.grid = grid, .cells = {}, .curves = {}};
   for (size_t group = 0; group < grid.groups.size(); ++group) {
     for (size_t entry = 0; entry < grid.entries.size(); ++entry) {
-      Cell cell{.entry = entry, .group = group, .model = names[entry], .rows = {}, .sum = {},
+      Cell cell{.entry = entry,
+                .group = group,
+                .model = names[entry],
+                .rows = {},
+                .sum = {},
                 .refused = ""};
       for (const std::string& task : grid.groups[group].tasks) {
         const Row* found = nullptr;
@@ -205,8 +206,8 @@ std::string ToCsv(const std::vector<GridReport>& reports) {
       const std::string& group = report.grid.groups[cell.group].name;
       const SweepEntry& entry = report.grid.entries[cell.entry];
       const auto names = [&](const std::string& task) {
-        return Strings{report.grid.name, group, task, cell.model, report.CurveOf(cell),
-                       entry.strategy};
+        return Strings{report.grid.name,     group,         task, cell.model,
+                       report.CurveOf(cell), entry.strategy};
       };
       text += CsvLine(names(""), cell.sum, cell.refused);
       for (const Row& row : cell.rows) text += CsvLine(names(row.settings.task), row.result, "");

@@ -26,7 +26,7 @@ struct CurveScore {
 };
 
 struct GridReport {
-  SweepGrid grid;  // groups with their tasks expanded
+  SweepGrid grid;           // groups with their tasks expanded
   std::vector<Cell> cells;  // by group, then by entry
   std::vector<CurveScore> curves;
 

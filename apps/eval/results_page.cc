@@ -91,9 +91,9 @@ std::string LikelihoodTable(const GridReport& report, size_t group) {
   for (const Cell& cell : report.cells) {
     if (cell.group != group || cell.sum.nll_tokens == 0) continue;
     const Interval interval = cell.sum.nats_interval();
-    text += fmt::format("| {} | {:.4f} | {:.4f} to {:.4f} | {} |\n", Escape(cell.model),
-                        cell.sum.nats_per_token(), interval.low, interval.high,
-                        cell.sum.nll_tokens);
+    text +=
+        fmt::format("| {} | {:.4f} | {:.4f} to {:.4f} | {} |\n", Escape(cell.model),
+                    cell.sum.nats_per_token(), interval.low, interval.high, cell.sum.nll_tokens);
   }
   return text;
 }
@@ -145,8 +145,8 @@ std::string CurveTable(const GridReport& report) {
   for (const auto& [model, curve] : curves) {
     text += fmt::format("| {} | {} |", Escape(model), Escape(curve));
     for (const size_t group : groups) {
-      const auto it = std::find_if(
-          report.curves.begin(), report.curves.end(), [&](const CurveScore& score) {
+      const auto it =
+          std::find_if(report.curves.begin(), report.curves.end(), [&](const CurveScore& score) {
             return score.group == group && score.model == model && score.curve == curve;
           });
       text += it == report.curves.end() ? " |" : fmt::format(" {:.0f} |", it->aup);
@@ -197,14 +197,16 @@ std::string MakePage(const std::vector<GridReport>& reports, const PageContext& 
       "- *% right* with its 95 % Wilson interval; *points* is the difference to the model's first\n"
       "  row. Cases are the same for every row, so differences are surer than the intervals.\n"
       "- *forwards/case* by kind: full, window (w), finalise (f); *fewer* is against the model's\n"
-      "  first row. *tokens/forward* counts tokens to the first end of text, so it stays below one\n"
+      "  first row. *tokens/forward* counts tokens to the first end of text, so it stays below "
+      "one\n"
       "  where a method also decides the padding after it.\n"
       "- *tokens/s* to the end of text, on {2}. Times vary between machines and with their load;\n"
       "  everything else is the same for the same seed, version and instruction set. Another\n"
       "  instruction set rounds differently and may turn single cases at near ties.\n"
       "- *Accuracy under parallelism* (AUP, arXiv 2601.07568) is the area under accuracy against\n"
       "  tokens per forward, weighted by exp(-3 (1 - accuracy / best)), points more than five\n"
-      "  percentage points below a curve's first left out. A single setting scores its rectangle.\n\n",
+      "  percentage points below a curve's first left out. A single setting scores its "
+      "rectangle.\n\n",
       context.command, context.sweep, Machines(reports));
   for (size_t i = 0; i < reports.size(); ++i) {
     const GridReport& report = reports[i];

@@ -19,7 +19,8 @@ class CaseRng {
 
   // 0..n-1. The standard's distributions differ between libraries; its engines do not.
   uint64_t Below(uint64_t n) {
-    const uint64_t limit = ~uint64_t{0} - ~uint64_t{0} % n;  // a multiple of n: no value is favoured
+    const uint64_t limit =
+        ~uint64_t{0} - ~uint64_t{0} % n;  // a multiple of n: no value is favoured
     uint64_t value = engine_();
     while (value >= limit) value = engine_();
     return value % n;

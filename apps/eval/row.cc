@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <type_traits>
 
 #include "apps/eval/errors.h"
 #include "apps/eval/fingerprint.h"
@@ -15,7 +16,8 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using Json = nlohmann::ordered_json;
 
-// One field of a row in JSON; writing and reading share the list below.
+// The fields of a row in JSON; writing and reading share these lists. Of results, fields that are 0
+// or false are not written.
 template <typename Visit>
 void VisitSettings(RowSettings& s, const Visit& visit) {
   visit("version", s.version);
@@ -100,14 +102,16 @@ std::string HashOfCases(const std::vector<Case>& cases) {
 Json ToJson(const Row& row) {
   Json out;
   Row copy = row;
-  const auto put = [&](const char* name, const auto& value) { out[name] = value; };
-  VisitSettings(copy.settings, put);
+  VisitSettings(copy.settings, [&](const char* name, const auto& value) { out[name] = value; });
+  const auto put = [&](const char* name, const auto& value) {
+    if (value != std::decay_t<decltype(value)>()) out[name] = value;
+  };
   if (!row.refused.empty()) {
     out["refused"] = row.refused;
     return out;
   }
   VisitResult(copy.result, put);
-  if (row.result.nll_tokens > 0) VisitLikelihood(copy.result, put);
+  VisitLikelihood(copy.result, put);
   if (!row.machine.empty()) out["machine"] = row.machine;
   return out;
 }
@@ -120,11 +124,15 @@ Result<Row> RowFromJson(const json& value) {
     if (wrong.empty() && (!value.contains(name) || !Take(value[name], &field))) wrong = name;
   };
   VisitSettings(row.settings, take);
+  const auto take_if_there = [&](const char* name, auto& field) {
+    if (value.contains(name)) take(name, field);
+  };
   if (value.contains("refused")) {
     take("refused", row.refused);
   } else {
-    VisitResult(row.result, take);
-    if (value.contains("nll_tokens")) VisitLikelihood(row.result, take);
+    take("run", row.result.cases);  // what every result has
+    VisitResult(row.result, take_if_there);
+    VisitLikelihood(row.result, take_if_there);
   }
   if (value.contains("machine")) take("machine", row.machine);
   if (!wrong.empty()) return BadData("'{}' is missing or of the wrong type", wrong);
@@ -140,9 +148,8 @@ Result<std::vector<Row>> ReadRows(const std::string& path) {
   const auto add = [&](std::string_view line, int number) -> Status {
     Result<Row> row = RowFromJson(json::parse(line, nullptr, /*allow_exceptions=*/false));
     if (!row.ok()) {
-      return row.status().WithContext(
-          fmt::format("{}:{}: no row of an evaluation; name another file, or remove it", path,
-                      number));
+      return row.status().WithContext(fmt::format(
+          "{}:{}: no row of an evaluation; name another file, or remove it", path, number));
     }
     rows.push_back(*std::move(row));
     return OkStatus();

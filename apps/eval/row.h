@@ -1,5 +1,5 @@
-// One row of an evaluation: what was run, exactly, and what came out. Rows are JSON lines; a file of
-// them is the memory of a sweep.
+// One row of an evaluation: what was run, exactly, and what came out. Rows are JSON lines; a file
+// of them is the memory of a sweep.
 #pragma once
 
 #include <cstdint>

@@ -49,9 +49,7 @@ double Measurement::tokens_per_second() const {
   return Ratio(static_cast<double>(tokens), seconds);
 }
 
-double Measurement::nats_per_token() const {
-  return Ratio(nll, static_cast<double>(nll_tokens));
-}
+double Measurement::nats_per_token() const { return Ratio(nll, static_cast<double>(nll_tokens)); }
 
 Interval Measurement::nats_interval() const {
   const double n = static_cast<double>(cases), mean = nats_per_token();
@@ -108,8 +106,8 @@ Result<Measurement> RunCases(api::Model& model, std::span<const Case> cases,
     if (result.finish_reason == "cancelled") return Status(StatusCode::kCancelled, "interrupted");
     const api::GenerateMetrics& m = result.metrics;
     const bool infill = !cases[i].parts.empty();
-    const auto holes = std::count(requests[i].ids.begin(), requests[i].ids.end(),
-                                  model.info().mask_id);
+    const auto holes =
+        std::count(requests[i].ids.begin(), requests[i].ids.end(), model.info().mask_id);
     sum.tokens += m.output_tokens + (infill ? holes : 0);
     sum.full += m.full_forwards, sum.window += m.window_forwards;
     sum.finalise += m.finalise_forwards;

@@ -1,4 +1,5 @@
-// Runs cases with one model and one strategy and adds up what they cost and how many came out right.
+// Runs cases with one model and one strategy and adds up what they cost and how many came out
+// right.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ struct Measurement {
   int64_t cases = 0, graded = 0;
   double score = 0, score_squares = 0, strict = 0;  // sums over graded cases
   bool partial_scores = false;                      // scores lie between wrong and right too
-  int64_t tokens = 0;                               // output, to the first end-of-text; filled holes
-  int64_t full = 0, window = 0, finalise = 0;       // forwards of each case, added up
+  int64_t tokens = 0;                          // output, to the first end-of-text; filled holes
+  int64_t full = 0, window = 0, finalise = 0;  // forwards of each case, added up
   int64_t rows = 0, drafted = 0, accepted = 0;
   double seconds = 0;  // of the clock, from the first forward to the last
 
@@ -49,11 +50,11 @@ struct Outcome {
 };
 
 struct RunOptions {
-  std::string strategy;    // "" = the model's own
-  int32_t max_tokens = 64;  // more when an answer is longer
-  int32_t batch = 32;       // cases decoded at once; does not change outputs
-  api::SamplingOptions sampling;  // every case draws from a stream of its own
-  std::function<bool()> keep_going;  // asked after every step; false cancels
+  std::string strategy;                            // "" = the model's own
+  int32_t max_tokens = 64;                         // more when an answer is longer
+  int32_t batch = 32;                              // cases decoded at once; does not change outputs
+  api::SamplingOptions sampling;                   // every case draws from a stream of its own
+  std::function<bool()> keep_going;                // asked after every step; false cancels
   std::function<void(const Outcome&)> on_outcome;  // in the order of the cases
   // Called with each request before it runs, to follow its steps.
   std::function<void(size_t index, api::GenerateRequest*)> on_request;

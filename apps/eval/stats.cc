@@ -28,7 +28,7 @@ Interval MeanInterval(double sum, double sum_of_squares, double cases) {
 }
 
 double Aup(std::vector<CurvePoint> points, double best) {
-  constexpr double kPenalty = 3;      // alpha
+  constexpr double kPenalty = 3;       // alpha
   constexpr double kAllowance = 0.05;  // of accuracy against the first point
   if (points.empty()) return 0;
   std::sort(points.begin(), points.end(), [](const CurvePoint& a, const CurvePoint& b) {

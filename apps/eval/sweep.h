@@ -1,9 +1,8 @@
 // A sweep as text: which strategies of which models run on which tasks. bench/results.sweep is one.
 //
-//   limit 20                         cases per task; what stands before the first grid holds for all
-//   grid methods                     a table and a chart
-//   task lists=heldout/copy,heldout/sort    a group of tasks, pooled, and its name
-//   task grid/sudoku                 a group of its own
+//   limit 20                         cases per task; what stands before the first grid holds for
+//   all grid methods                     a table and a chart task lists=heldout/copy,heldout/sort
+//   a group of tasks, pooled, and its name task grid/sudoku                 a group of its own
 //   model tessera-diffusion          the following strategies run with it
 //   curve threshold                  the following strategies are points of this curve
 //   strategy threshold={2,0.9,0.5}   one row for each choice in braces

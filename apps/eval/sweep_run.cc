@@ -202,8 +202,7 @@ class SweepRunner {
       ++outcome_.reproduced;
     } else {
       outcome_.changed.push_back(fmt::format("{}, {}, {}: {}", row.settings.model,
-                                             row.settings.strategy, row.settings.task,
-                                             difference));
+                                             row.settings.strategy, row.settings.task, difference));
     }
   }
 
@@ -211,10 +210,9 @@ class SweepRunner {
   std::vector<Row> LastOfEach() const {
     std::vector<Row> kept;
     for (size_t i = 0; i < rows_.size(); ++i) {
-      const bool later = std::any_of(rows_.begin() + static_cast<ptrdiff_t>(i) + 1, rows_.end(),
-                                     [&](const Row& row) {
-                                       return IsSameQuestion(row.settings, rows_[i].settings);
-                                     });
+      const bool later = std::any_of(
+          rows_.begin() + static_cast<ptrdiff_t>(i) + 1, rows_.end(),
+          [&](const Row& row) { return IsSameQuestion(row.settings, rows_[i].settings); });
       if (!later) kept.push_back(rows_[i]);
     }
     return kept;

@@ -59,7 +59,8 @@ Result<std::vector<TaskInfo>> TaskSource::List() {
   } else if (!options_.heldout.empty()) {
     return heldout;  // it was named, so it must be right
   }
-  for (const FreshTask& task : FreshTasks()) tasks.push_back({.name = task.name, .help = task.help});
+  for (const FreshTask& task : FreshTasks())
+    tasks.push_back({.name = task.name, .help = task.help});
   for (const PbTask& task : PbTasks()) {
     TaskInfo info{.name = std::string(kPb) + task.name,
                   .help = options_.data.empty() ? "ParallelBench, freshly made"
@@ -74,7 +75,8 @@ Result<std::vector<TaskInfo>> TaskSource::List() {
     }
     tasks.push_back(std::move(info));
   }
-  tasks.push_back({.name = "gsm8k", .help = "questions in GSM8K's format",
+  tasks.push_back({.name = "gsm8k",
+                   .help = "questions in GSM8K's format",
                    .refused = options_.data.empty() ? "pass --data with its file or folder" : ""});
   tasks.push_back({.name = std::string(kLikelihood),
                    .help = "nats per token of the answers of heldout/..., nothing decoded",
@@ -105,8 +107,9 @@ Result<Strings> TaskSource::Expand(const std::string& name) {
     names.push_back(info.name + name.substr(std::min(name.find('@'), name.size())));
   }
   if (names.empty()) {
-    return BadRequest("no task '{}'; accepted: one of `tessera eval --list`, or a folder of them: {}",
-                      name, fmt::join(folders, ", "));
+    return BadRequest(
+        "no task '{}'; accepted: one of `tessera eval --list`, or a folder of them: {}", name,
+        fmt::join(folders, ", "));
   }
   return names;
 }

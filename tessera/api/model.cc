@@ -212,8 +212,8 @@ class ModelImpl : public Model {
     return std::move(GenerateBatch({&request, 1}, /*at_once=*/1).front());
   }
 
-  std::vector<Result<GenerateResult>> GenerateBatch(
-      std::span<const GenerateRequest> requests, int32_t at_once) override;
+  std::vector<Result<GenerateResult>> GenerateBatch(std::span<const GenerateRequest> requests,
+                                                    int32_t at_once) override;
 
   Result<Score> ScoreIds(std::span<const TokenId> ids) override;
   Result<std::vector<float>> Logits(std::span<const TokenId> ids) override;
