@@ -135,13 +135,19 @@ TEST(FreshTasks, PartsOfAnInfilledReplyMakeTheReply) {
   }
 }
 
+// By value: a range over a part of a temporary would outlive it.
+std::vector<Case> Fresh(const PbTask& task, uint64_t seed, size_t count, int length) {
+  Result<std::vector<Case>> cases = MakePb(task, seed, count, length);
+  EXPECT_TRUE(cases.ok()) << cases.status().message();
+  return cases.ok() ? *std::move(cases) : std::vector<Case>();
+}
+
 TEST(ParallelBench, FreshCasesAreTheSameForTheSameSeed) {
   for (const PbTask& task : PbTasks()) {
     if (!task.fresh) continue;
-    const auto cases = MakePb(task, 5, 8, 0);
-    ASSERT_TRUE(cases.ok()) << cases.status().message();
-    ExpectSame(*cases, *MakePb(task, 5, 12, 0), 8);
-    EXPECT_NE(Describe((*cases)[0]), Describe((*MakePb(task, 6, 8, 0))[0]));
+    const std::vector<Case> cases = Fresh(task, 5, 8, 0);
+    ExpectSame(cases, Fresh(task, 5, 12, 0), 8);
+    EXPECT_NE(Describe(cases.at(0)), Describe(Fresh(task, 6, 8, 0).at(0)));
   }
 }
 
@@ -160,23 +166,22 @@ void ExpectAnswersRight(const PbTask& task, const std::vector<Case>& cases) {
 
 TEST(ParallelBench, FreshAnswersAreRight) {
   for (const PbTask& task : PbTasks()) {
-    if (task.fresh) ExpectAnswersRight(task, *MakePb(task, 5, 20, 0));
+    if (task.fresh) ExpectAnswersRight(task, Fresh(task, 5, 20, 0));
   }
 }
 
 TEST(ParallelBench, FreshListsHaveTheLengthAskedFor) {
   const PbTask& task = *FindPbTask("waiting_line/shuffle");
-  for (const Case& c : *MakePb(task, 5, 6, 4)) EXPECT_EQ(c.meta["items"].size(), 4u);
+  for (const Case& c : Fresh(task, 5, 6, 4)) EXPECT_EQ(c.meta["items"].size(), 4u);
   std::set<size_t> lengths;
-  for (const Case& c : *MakePb(task, 5, 8, 0)) lengths.insert(c.meta["items"].size());
+  for (const Case& c : Fresh(task, 5, 8, 0)) lengths.insert(c.meta["items"].size());
   EXPECT_EQ(lengths, (std::set<size_t>{3, 4, 5, 6}));
   EXPECT_FALSE(MakePb(task, 5, 1, 1).ok());
   EXPECT_FALSE(MakePb(*FindPbTask("puzzle/sudoku_n4_12"), 5, 1, 4).ok());
 }
 
 TEST(ParallelBench, ExamplesAreEarlierTurns) {
-  const auto cases = MakePb(*FindPbTask("waiting_line/insert_index"), 5, 3, 0);
-  for (const Case& c : *cases) {
+  for (const Case& c : Fresh(*FindPbTask("waiting_line/insert_index"), 5, 3, 0)) {
     ASSERT_EQ(c.messages.size(), 3u);
     EXPECT_EQ(c.messages[1].role, "assistant");
     EXPECT_TRUE(c.messages[2].content.starts_with("Insert \"")) << c.messages[2].content;
