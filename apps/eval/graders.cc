@@ -117,7 +117,7 @@ Status CheckGrader(const std::string& grader, const json& meta) {
   if (known == nullptr) {
     Strings names;
     for (const Grader& g : kGraders) names.emplace_back(g.name);
-    return BadData("grader '{}': accepted: none, {}", grader, fmt::join(names, ", "));
+    return BadData("grader '{}': accepted: none, {}", Quote(grader), fmt::join(names, ", "));
   }
   const auto lacks = [&](const char* what) {
     return BadData("grader {} needs meta.{}", grader, what);

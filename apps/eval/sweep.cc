@@ -7,7 +7,8 @@
 namespace tessera::eval {
 namespace {
 
-constexpr size_t kMaxRows = 100'000;  // a slip of the keyboard, not a plan
+constexpr size_t kMaxRows = 10'000;    // more is a slip of the keyboard, not a plan
+constexpr size_t kMaxStrategy = 1000;  // bytes
 
 class SweepParser {
  public:
@@ -15,7 +16,7 @@ class SweepParser {
     const size_t space = std::min(item.find_first_of(" \t"), item.size());
     const std::string key(item.substr(0, space));
     const std::string value(Strip(item.substr(space)));
-    if (value.empty()) return BadRequest("'{}' needs a value", key);
+    if (value.empty()) return BadRequest("'{}' needs a value", Quote(key));
     if (key == "grid") return Grid(value);
     if (key == "limit") return Count(value, 0, 1'000'000, &Settings().limit);
     if (key == "batch") return Count(value, 1, 4096, &Settings().batch);
@@ -43,14 +44,14 @@ class SweepParser {
     return BadRequest(
         "'{}'; accepted: grid, limit, batch, max-tokens, seed, temperature, task, model, curve, "
         "strategy, note, limits",
-        key);
+        Quote(key));
   }
 
   Result<Sweep> Finish() {
     if (sweep_.grids.empty()) return BadRequest("no strategy; accepted: a line `strategy TEXT`");
     for (const SweepGrid& grid : sweep_.grids) {
-      if (grid.groups.empty()) return BadRequest("grid '{}' has no task", grid.name);
-      if (grid.entries.empty()) return BadRequest("grid '{}' has no strategy", grid.name);
+      if (grid.groups.empty()) return BadRequest("grid '{}' has no task", Quote(grid.name));
+      if (grid.entries.empty()) return BadRequest("grid '{}' has no strategy", Quote(grid.name));
     }
     return std::move(sweep_);
   }
@@ -71,7 +72,7 @@ class SweepParser {
 
   Status Grid(const std::string& name) {
     for (const SweepGrid& grid : sweep_.grids) {
-      if (grid.name == name) return BadRequest("a second grid '{}'", name);
+      if (grid.name == name) return BadRequest("a second grid '{}'", Quote(name));
     }
     sweep_.grids.emplace_back();
     sweep_.grids.back().name = name;
@@ -83,13 +84,13 @@ class SweepParser {
 
   static Status Count(const std::string& text, int64_t min, int64_t max, int64_t* value) {
     if (ParseCount(text, min, max, value)) return OkStatus();
-    return BadRequest("got '{}', accepted: an integer, {}..{}", text, min, max);
+    return BadRequest("got '{}', accepted: an integer, {}..{}", Quote(text), min, max);
   }
 
   Status Temperature(const std::string& text) {
     double value = 0;
     if (!ParseNumber(text, &value) || value < 0 || value > 100) {
-      return BadRequest("got '{}', accepted: a number, 0..100", text);
+      return BadRequest("got '{}', accepted: a number, 0..100", Quote(text));
     }
     Settings().temperature = value;
     return OkStatus();
@@ -102,11 +103,12 @@ class SweepParser {
       SweepGroup group{.name = word.substr(0, equals), .tasks = {}};
       const std::string tasks = equals == std::string::npos ? word : word.substr(equals + 1);
       for (const std::string& task : Split(tasks, ",")) {
-        if (task.empty()) return BadRequest("task '{}': an empty name", word);
+        if (task.empty()) return BadRequest("task '{}': an empty name", Quote(word));
         group.tasks.push_back(task);
       }
       for (const SweepGroup& other : Here().groups) {
-        if (other.name == group.name) return BadRequest("a second task group '{}'", group.name);
+        if (other.name == group.name)
+          return BadRequest("a second task group '{}'", Quote(group.name));
       }
       Here().groups.push_back(std::move(group));
     }
@@ -129,7 +131,7 @@ class SweepParser {
       const SweepEntry entry{.model = model_, .curve = curve_, .strategy = text};
       for (const SweepEntry& other : Here().entries) {
         if (other.model == entry.model && other.strategy == text) {
-          return BadRequest("strategy '{}' for the second time", text);
+          return BadRequest("strategy '{}' for the second time", Quote(text));
         }
       }
       Here().entries.push_back(entry);
@@ -147,11 +149,14 @@ class SweepParser {
 Result<Strings> ExpandBraces(const std::string& text) {
   Strings done = {""};
   std::string_view rest = text;
+  if (text.size() > kMaxStrategy) {
+    return BadRequest("'{}': {} bytes, accepted: up to {}", Quote(text), text.size(), kMaxStrategy);
+  }
   while (!rest.empty()) {
     const size_t open = std::min(rest.find('{'), rest.size());
     const std::string_view plain = rest.substr(0, open);
     if (plain.find('}') != std::string_view::npos) {
-      return BadRequest("'{}': a '}}' without its '{{'", text);
+      return BadRequest("'{}': a '}}' without its '{{'", Quote(text));
     }
     for (std::string& prefix : done) prefix += plain;
     rest.remove_prefix(open);
@@ -159,13 +164,13 @@ Result<Strings> ExpandBraces(const std::string& text) {
     const size_t close = rest.find('}');
     const std::string_view inside = rest.substr(1, close == rest.npos ? 0 : close - 1);
     if (close == rest.npos || inside.empty() || inside.find('{') != inside.npos) {
-      return BadRequest("'{}': accepted in braces: choices separated by commas", text);
+      return BadRequest("'{}': accepted in braces: choices separated by commas", Quote(text));
     }
     rest.remove_prefix(close + 1);
     Strings longer;
     const Strings choices = Split(inside, ",");
     if (done.size() * choices.size() > kMaxRows) {
-      return BadRequest("'{}': more than {} rows", text, kMaxRows);
+      return BadRequest("'{}': more than {} rows", Quote(text), kMaxRows);
     }
     for (const std::string& prefix : done) {
       for (const std::string& choice : choices) longer.push_back(prefix + choice);

@@ -23,7 +23,7 @@ Status SplitLength(const std::string& name, std::string* task, int* length) {
   if (at == std::string::npos) return OkStatus();
   int64_t items = 0;
   if (!ParseCount(std::string_view(name).substr(at + 1), 2, 50, &items)) {
-    return BadRequest("task '{}': accepted after @: 2..50, the items of its lists", name);
+    return BadRequest("task '{}': accepted after @: 2..50, the items of its lists", Quote(name));
   }
   *length = static_cast<int>(items);
   return OkStatus();
@@ -98,11 +98,11 @@ Result<Strings> TaskSource::Expand(const std::string& name) {
     }
     if (!IsBelow(info.name, task)) continue;
     if (!info.refused.empty()) {
-      if (info.name == task) return BadRequest("task '{}': {}", name, info.refused);
+      if (info.name == task) return BadRequest("task '{}': {}", Quote(name), info.refused);
       continue;
     }
     if (length != 0 && !info.name.starts_with(std::string(kPb) + "waiting_line")) {
-      return BadRequest("task '{}': @ is for parallelbench/waiting_line tasks", name);
+      return BadRequest("task '{}': @ is for parallelbench/waiting_line tasks", Quote(name));
     }
     names.push_back(info.name + name.substr(std::min(name.find('@'), name.size())));
   }
@@ -141,7 +141,7 @@ Result<std::vector<Case>> TaskSource::Cases(const std::string& name, uint64_t se
     return Spread(cases, count);
   }
   const PbTask* pb = view.starts_with(kPb) ? FindPbTask(view.substr(kPb.size())) : nullptr;
-  if (pb == nullptr) return BadRequest("no task '{}'", name);
+  if (pb == nullptr) return BadRequest("no task '{}'", Quote(name));
   if (options_.data.empty()) return MakePb(*pb, seed, fresh, length);
   TESSERA_ASSIGN_OR_RETURN(std::vector<Case> cases, ReadPb(*pb, options_.data));
   std::erase_if(cases, [&](const Case& c) {

@@ -54,6 +54,15 @@ std::string Lower(std::string_view text) {
   return lower;
 }
 
+std::string Quote(std::string_view text) {
+  constexpr size_t kLongest = 60;
+  std::string quoted(text.substr(0, kLongest));
+  for (char& c : quoted) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return text.size() > kLongest ? quoted + "..." : quoted;
+}
+
 bool ParseNumber(std::string_view text, double* value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
   return error == std::errc() && end == text.data() + text.size() && std::isfinite(*value);

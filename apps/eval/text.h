@@ -21,6 +21,9 @@ Strings Sorted(Strings strings);
 // ASCII letters in lower case.
 std::string Lower(std::string_view text);
 
+// Text from outside as it may stand in a message: at most 60 bytes, printable ASCII.
+std::string Quote(std::string_view text);
+
 // The whole text as a number. Locale-free; no sign, spaces or rest beside what is written.
 bool ParseNumber(std::string_view text, double* value);
 bool ParseCount(std::string_view text, int64_t min, int64_t max, int64_t* value);
