@@ -41,7 +41,7 @@ std::string GroupTable(const GridReport& report, size_t group) {
       table.Row({cell.model, "", "", "", "", "", "",
                  fmt::format("{:.4f} nats per token (95 %: {:.4f} to {:.4f}), {} tokens",
                              m.nats_per_token(), interval.low, interval.high, m.nll_tokens)});
-    } else if (cell.rows.empty()) {
+    } else if (!cell.refused.empty()) {
       table.Row(
           {cell.model, strategy, "", "", "", "", "", "refused: " + OneLine(cell.refused, 120)});
     } else {

@@ -148,7 +148,10 @@ GridReport MakeReport(const SweepGrid& grid, const std::vector<Row>& rows, const
         for (const Row& row : rows) {
           if (IsSameQuestion(row.settings, question)) found = &row;
         }
-        if (found == nullptr) continue;
+        if (found == nullptr) {
+          ++cell.missing;
+          continue;
+        }
         if (!found->refused.empty()) {
           if (cell.refused.empty()) cell.refused = found->refused;
           continue;
@@ -156,6 +159,7 @@ GridReport MakeReport(const SweepGrid& grid, const std::vector<Row>& rows, const
         cell.sum.Add(found->result);
         cell.rows.push_back(*found);
       }
+      if (!cell.refused.empty()) cell.sum = {};
       if (!cell.rows.empty() || !cell.refused.empty()) report.cells.push_back(std::move(cell));
     }
     AddCurves(group, &report);
@@ -180,7 +184,8 @@ Json ToJson(const GridReport& report) {
                 {"curve", report.CurveOf(cell)},
                 {"strategy", report.grid.entries[cell.entry].strategy}};
     if (!cell.refused.empty()) row["refused"] = cell.refused;
-    if (!cell.rows.empty()) row.update(Numbers(cell.sum));
+    if (cell.missing > 0) row["missing_tasks"] = cell.missing;
+    if (cell.refused.empty()) row.update(Numbers(cell.sum));
     Json tasks = Json::object();
     for (const Row& part : cell.rows) tasks[part.settings.task] = Numbers(part.result);
     row["tasks"] = tasks;

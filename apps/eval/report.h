@@ -15,7 +15,10 @@ struct Cell {
   std::string model;            // name, also where the sweep says "the default"
   std::vector<Row> rows;        // one per task that has a row
   Measurement sum;
-  std::string refused;  // the first reason, if any task was refused
+  size_t missing = 0;   // tasks that have no row yet
+  std::string refused;  // the first reason, if any task was refused; then there is no sum: figures
+                        // over fewer tasks would not compare
+  bool complete() const { return refused.empty() && missing == 0; }
 };
 
 struct CurveScore {

@@ -38,13 +38,15 @@ std::string ForwardsText(const Measurement& m) {
 
 std::string TableLine(const GridReport& report, const Cell& cell) {
   const std::string& strategy = report.grid.entries[cell.entry].strategy;
-  const std::string head = fmt::format("| {} | `{}` ", Escape(cell.model), Escape(strategy));
-  if (cell.rows.empty()) return head + fmt::format("| refused: {} |||||||\n", Escape(cell.refused));
+  std::string head = fmt::format("| {} | `{}` ", Escape(cell.model), Escape(strategy));
+  if (cell.missing > 0) head += fmt::format("({} tasks not run) ", cell.missing);
+  if (!cell.refused.empty())
+    return head + fmt::format("| refused: {} |||||||\n", Escape(cell.refused));
   const Measurement& m = cell.sum;
   const Cell* base = report.BaselineOf(cell);
   const Interval interval = m.accuracy_interval();
   std::string against = "", fewer = "";
-  if (base != nullptr && base != &cell && !base->rows.empty() && m.forwards() > 0) {
+  if (base != nullptr && base != &cell && base->complete() && m.forwards() > 0) {
     against = fmt::format("{:+.1f}", 100 * (m.accuracy() - base->sum.accuracy()));
     fewer = Short(base->sum.forwards_per_case() / m.forwards_per_case()) + "×";
   }
@@ -67,7 +69,7 @@ std::string BestLine(const GridReport& report, size_t group) {
     const Cell* best = nullptr;
     for (const Cell& other : report.cells) {
       if (base == nullptr || other.group != group || other.model != cell.model ||
-          other.rows.empty() || other.sum.forwards() == 0 ||
+          !other.complete() || !base->complete() || other.sum.forwards() == 0 ||
           other.sum.accuracy() < base->sum.accuracy() - kOnePoint - 1e-9) {
         continue;
       }

@@ -148,6 +148,24 @@ TEST_F(SweepRun, RefusedRowsAreReportedAndTriedAgain) {
   EXPECT_NE(MakePage(outcome->reports, {}).find("refused: "), std::string::npos);
 }
 
+// Two of the three tasks would say something else than all of them.
+TEST_F(SweepRun, AGroupWithARefusedTaskHasNoFigures) {
+  options_.load = [this](const std::string& path) -> Result<std::unique_ptr<api::Model>> {
+    auto model = std::make_unique<FakeModel>(reply_, path);
+    model->mutable_info().mask_id = -1;  // cannot infill
+    return std::unique_ptr<api::Model>(std::move(model));
+  };
+  const auto outcome = Run("limit 2; task both=arithmetic/add,infill/sort; strategy one");
+  ASSERT_TRUE(outcome.ok());
+  const Cell& cell = *outcome->reports[0].Find(0, 0);
+  EXPECT_EQ(cell.rows.size(), 1u);
+  EXPECT_EQ(cell.sum.graded, 0);
+  EXPECT_FALSE(cell.complete());
+  EXPECT_TRUE(outcome->reports[0].curves.empty());
+  EXPECT_NE(MakePage(outcome->reports, {}).find("| refused: infill/sort"), std::string::npos);
+  EXPECT_FALSE(ToJson(outcome->reports[0])["rows"][0].contains("accuracy"));
+}
+
 TEST_F(SweepRun, UnknownStrategiesStopItBeforeItStarts) {
   const auto outcome = Run("task arithmetic/add; strategy {one,nonsense}");
   ASSERT_FALSE(outcome.ok());
