@@ -57,6 +57,16 @@ const Form* FormOf(const PbTask& task) {
   return nullptr;
 }
 
+// The names in braces.
+Strings FieldsOf(std::string_view instruction) {
+  Strings fields;
+  for (size_t open = instruction.find('{'); open != std::string_view::npos;
+       open = instruction.find('{', open + 1)) {
+    fields.emplace_back(instruction.substr(open + 1, instruction.find('}', open) - open - 1));
+  }
+  return fields;
+}
+
 std::string FieldText(const json& value) {
   if (value.is_string()) return value.get<std::string>();
   return value.is_number_integer() ? std::to_string(value.get<int64_t>()) : std::string();
@@ -132,8 +142,8 @@ Result<Case> ToCase(const PbTask& task, const Form& form, const json& object) {
          .parts = {}};
   std::string request, reply;
   if (!ReadTurn(form, object, &request, &c.answer)) {
-    return BadData("no usable input and answer; accepted: input with what \"{}\" needs, answer",
-                   form.instruction);
+    return BadData("no usable input and answer; accepted: input with {}, and answer",
+                   fmt::join(FieldsOf(form.instruction), ", "));
   }
   c.meta = MetaOf(object);
   const json& input = object["input"];
