@@ -3,6 +3,7 @@
 
 #include "apps/cli/command.h"
 #include "apps/cli/comparison.h"
+#include "apps/cli/contenders.h"
 #include "apps/cli/json_output.h"
 #include "apps/cli/metrics.h"
 #include "apps/cli/model_options.h"
@@ -112,26 +113,6 @@ Status BenchForwards(const BenchOptions& options) {
   return OkStatus();
 }
 
-std::vector<std::string> SplitStrategies(const std::string& text) {
-  std::vector<std::string> parts;
-  size_t begin = 0;
-  while (begin <= text.size()) {
-    const size_t end = std::min(text.find(';', begin), text.size());
-    std::string part = text.substr(begin, end - begin);
-    part.erase(0, part.find_first_not_of(' '));
-    part.erase(part.find_last_not_of(' ') + 1);
-    if (!part.empty()) parts.push_back(part);
-    begin = end + 1;
-  }
-  return parts;
-}
-
-std::string DefaultStrategies(const api::ModelInfo& info) {
-  if (info.attention == "causal") return "ar;lookup";
-  if (info.attention == "block-causal") return "threshold=2;threshold=0.9";
-  return "threshold=2;threshold=0.9;threshold=0.9,cache=prefix;threshold=0.9,cache=dual";
-}
-
 Status AddContenders(api::Model& model, const std::string& strategies,
                      std::vector<Contender>* contenders) {
   const auto parts =
@@ -150,22 +131,10 @@ Status AddContenders(api::Model& model, const std::string& strategies,
 Result<std::unique_ptr<api::Model>> LoadTwin(const BenchOptions& options, const api::Model& model) {
   ModelOptions twin = options.model;
   twin.mask_id = -1;
-  twin.model = options.twin;
-  if (options.twin == "none") return std::unique_ptr<api::Model>();
-  if (options.twin.empty()) {
-    // Only the default model has a default twin: other pairs are of different size and data.
-    if (!options.model.model.empty() || model.info().attention == "causal") {
-      return std::unique_ptr<api::Model>();
-    }
-    const Result<std::string> path = FindDefaultModel(ModelKind::kCausal);
-    if (!path.ok()) return std::unique_ptr<api::Model>();
-    twin.model = *path;
-  }
+  TESSERA_ASSIGN_OR_RETURN(twin.model, TwinPath(options.twin, options.model, model.info()));
+  if (twin.model.empty()) return std::unique_ptr<api::Model>();
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<api::Model> loaded, LoadModel(twin, ModelKind::kCausal));
-  if (loaded->info().attention != "causal") {
-    return UsageError("--twin: {} is {}, accepted: a causal model", ShortName(loaded->info()),
-                      loaded->info().attention);
-  }
+  TESSERA_RETURN_IF_ERROR(CheckTwin(loaded->info()));
   return loaded;
 }
 
@@ -194,8 +163,8 @@ Result<std::vector<Case>> LoadCases(const BenchOptions& options) {
     }
     if (options.limit < 0) limit = kDefaultLimit;
   }
-  TESSERA_ASSIGN_OR_RETURN(cases, ReadCases(path));
-  return Spread(cases, static_cast<size_t>(limit));
+  TESSERA_ASSIGN_OR_RETURN(cases, eval::ReadCases(path));
+  return eval::Spread(cases, static_cast<size_t>(limit));
 }
 
 Status BenchStrategies(const BenchOptions& options) {

@@ -20,6 +20,8 @@ using Args = std::vector<std::string>;
 Status RunCommand(const Args& args);
 Status ChatCommand(const Args& args);
 Status BenchCommand(const Args& args);
+Status EvalCommand(const Args& args);
+Status ReplayCommand(const Args& args);
 Status ScoreCommand(const Args& args);
 Status LogitsCommand(const Args& args);
 Status DemoCommand(const Args& args);

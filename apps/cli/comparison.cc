@@ -4,25 +4,17 @@
 #include <set>
 
 #include "apps/cli/command.h"
-#include "apps/cli/graders.h"
 #include "apps/cli/metrics.h"
 #include "apps/cli/model_options.h"
 #include "apps/cli/output.h"
 #include "apps/cli/progress.h"
 #include "apps/cli/table.h"
 #include "apps/cli/terminal.h"
+#include "apps/eval/encode.h"
+#include "apps/eval/graders.h"
 
 namespace tessera::cli {
 namespace {
-
-// Room for an answer: whole default blocks, with two tokens for the end of the turn and the text.
-constexpr int64_t kBlock = 32;
-int64_t RoomFor(const api::Model& model, const Trial& trial, int64_t least) {
-  if (trial.graded == nullptr || trial.graded->answer.empty()) return least;
-  const auto ids = model.Encode(trial.graded->answer, /*special=*/false);
-  const int64_t tokens = ids.ok() ? static_cast<int64_t>(ids->size()) + 2 : 0;
-  return std::max(least, (tokens + kBlock - 1) / kBlock * kBlock);
-}
 
 Result<api::GenerateResult> RunTrial(const Contender& contender, const Trial& trial,
                                      const ComparisonOptions& options) {
@@ -30,9 +22,9 @@ Result<api::GenerateResult> RunTrial(const Contender& contender, const Trial& tr
   TESSERA_ASSIGN_OR_RETURN(request.ids, EncodeTrial(*contender.model, trial));
   request.strategy = contender.strategy;
   request.sampling = options.sampling;
-  const int64_t room = contender.model->info().context - static_cast<int64_t>(request.ids.size());
-  request.max_new_tokens = static_cast<int32_t>(
-      std::max<int64_t>(1, std::min(room, RoomFor(*contender.model, trial, options.max_tokens))));
+  request.max_new_tokens =
+      eval::RoomFor(*contender.model, trial.graded == nullptr ? "" : trial.graded->answer,
+                    static_cast<int64_t>(request.ids.size()), options.max_tokens);
   request.on_step = [](const api::StepView&) { return StopSignal() == 0 && Out().ok(); };
   Result<api::GenerateResult> result = contender.model->Generate(request);
   TESSERA_RETURN_IF_ERROR(CheckStopped());
@@ -73,8 +65,7 @@ Result<std::vector<api::TokenId>> EncodeTrial(const api::Model& model, const Tri
     return UsageError("{} has no tokenizer; pass the prompt as token ids: --ids 1,2,3",
                       ShortName(model.info()));
   }
-  if (model.info().has_chat_template) return model.EncodeChat(trial.graded->messages);
-  return model.Encode(trial.graded->messages.back().content, /*special=*/true);
+  return eval::EncodeCase(model, *trial.graded);
 }
 
 Result<std::vector<Tally>> Compare(std::span<const Contender> contenders,
@@ -95,11 +86,11 @@ Result<std::vector<Tally>> Compare(std::span<const Contender> contenders,
         tallies[i].Add(result);
         if (!progress.Update(++done, total)) return CheckStopped();
         if (trial.graded == nullptr) continue;
-        const auto right = Grade(result.text, *trial.graded);
-        if (!right) continue;
+        const auto verdict = eval::Grade(result.text, *trial.graded);
+        if (!verdict) continue;
         Tally::Task& task = tallies[i].tasks[trial.graded->task];
         ++tallies[i].graded, ++task.graded;
-        tallies[i].right += *right, task.right += *right;
+        tallies[i].right += verdict->right(), task.right += verdict->right();
       }
     }
   }

@@ -8,11 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "apps/cli/cases.h"
 #include "apps/cli/json_output.h"
+#include "apps/eval/case.h"
 #include "tessera/api/model.h"
 
 namespace tessera::cli {
+
+using eval::Case;
 
 struct Contender {
   api::Model* model = nullptr;

@@ -6,7 +6,6 @@
 #include "apps/cli/canvas_layout.h"
 #include "apps/cli/command.h"
 #include "apps/cli/comparison.h"
-#include "apps/cli/graders.h"
 #include "apps/cli/metrics.h"
 #include "apps/cli/model_options.h"
 #include "apps/cli/output.h"
@@ -15,6 +14,7 @@
 #include "apps/cli/table.h"
 #include "apps/cli/terminal.h"
 #include "apps/cli/text_util.h"
+#include "apps/eval/graders.h"
 
 namespace tessera::cli {
 namespace {
@@ -101,8 +101,8 @@ Status ShowCases(api::Model& model, const std::vector<Case>& cases, const Style&
                              EncodeTrial(model, {.graded = &c, .ids = {}}));
     TESSERA_ASSIGN_OR_RETURN(const api::GenerateResult result,
                              Generate(model, std::move(prompt), kMaxTokens));
-    const auto right = Grade(result.text, c);
-    const std::string mark = !right ? " " : *right ? style.Green("✓") : style.Red("✗");
+    const auto verdict = eval::Grade(result.text, c);
+    const std::string mark = !verdict ? " " : verdict->right() ? style.Green("✓") : style.Red("✗");
     PrintResult(style, mark, c.task, c.messages.back().content, result.text,
                 result.metrics.output_tokens, result.metrics);
   }

@@ -24,6 +24,8 @@ constexpr Command kCommands[] = {
     {"chat", "talk with a model, turn by turn", ChatCommand},
     {"demo", "what the default model can do, and how fast", DemoCommand},
     {"bench", "compare strategies and models: speed, forwards, accuracy", BenchCommand},
+    {"eval", "measure quality and cost on tasks, sweep over strategies", EvalCommand},
+    {"replay", "run a recorded trajectory again and compare every step", ReplayCommand},
     {"score", "negative log-likelihood and perplexity of a text", ScoreCommand},
     {"logits", "raw network outputs, to compare with another implementation", LogitsCommand},
     {"inspect", "what a checkpoint folder holds", InspectCommand},

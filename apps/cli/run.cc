@@ -14,6 +14,9 @@
 #include "apps/cli/prompt.h"
 #include "apps/cli/terminal.h"
 #include "apps/cli/text_util.h"
+#include "apps/eval/fingerprint.h"
+#include "apps/eval/recording.h"
+#include "tessera/api/tools.h"
 
 namespace tessera::cli {
 namespace {
@@ -30,7 +33,7 @@ constexpr const char* kExamples =
 struct RunOptions {
   ModelOptions model;
   GenerateOptions generate;
-  std::string prompt, system, ids;
+  std::string prompt, system, ids, record;
   bool has_prompt = false;
   bool raw = false, infill = false, show = false, json = false, quiet = false;
   int32_t frame_ms = 60;
@@ -57,6 +60,7 @@ Result<bool> ParseRun(const Args& args, RunOptions* options) {
              "with --show: milliseconds that a step stays visible at least (default 60)");
   const Option json = parser.Flag("--json", &options->json, "one JSON object instead of text");
   parser.Flag("-q,--quiet", &options->quiet, "no line of statistics on standard error");
+  parser.Text("--record", &options->record, "FILE", "write every step, for tessera replay");
   AddLoadOptions(parser, &options->model);
   ids.Excludes(prompt).Excludes(raw).Excludes(infill);
   show.Excludes(json);
@@ -161,7 +165,17 @@ Status RunCommand(const Args& args) {
     return StopSignal() == 0 && Out().ok();
   };
 
+  std::unique_ptr<eval::Recorder> recorder;
+  if (!options.record.empty()) {
+    TESSERA_ASSIGN_OR_RETURN(const std::string hash, eval::FingerprintOfModel(info.path));
+    TESSERA_ASSIGN_OR_RETURN(recorder, eval::Recorder::Open(options.record, api::Version()));
+    recorder->Follow(info, hash, &request);
+  }
   Result<api::GenerateResult> result = model->Generate(request);
+  if (recorder != nullptr) {
+    if (result.ok()) recorder->End(/*run=*/0, result->finish_reason, result->output);
+    TESSERA_RETURN_IF_ERROR(recorder->Finish());
+  }
   if (!result.ok() && result.status().code() != StatusCode::kCancelled) return result.status();
   if (StopSignal() != 0) {
     view.reset();

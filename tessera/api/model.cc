@@ -210,11 +210,11 @@ class ModelImpl : public Model {
   }
 
   Result<GenerateResult> Generate(const GenerateRequest& request) override {
-    return std::move(GenerateBatch({&request, 1}).front());
+    return std::move(GenerateBatch({&request, 1}, /*at_once=*/1).front());
   }
 
-  std::vector<Result<GenerateResult>> GenerateBatch(
-      std::span<const GenerateRequest> requests) override;
+  std::vector<Result<GenerateResult>> GenerateBatch(std::span<const GenerateRequest> requests,
+                                                    int32_t at_once) override;
 
   Result<Score> ScoreIds(std::span<const TokenId> ids) override;
   Result<std::vector<float>> Logits(std::span<const TokenId> ids) override;
@@ -285,7 +285,7 @@ class ModelImpl : public Model {
 };
 
 std::vector<Result<GenerateResult>> ModelImpl::GenerateBatch(
-    std::span<const GenerateRequest> requests) {
+    std::span<const GenerateRequest> requests, int32_t at_once) {
   struct Pending {
     Status status;
     int64_t id = -1;
@@ -315,6 +315,7 @@ std::vector<Result<GenerateResult>> ModelImpl::GenerateBatch(
 
   std::vector<Pending> pending(requests.size());
   for (size_t i = 0; i < requests.size(); ++i) pending[i].status = submit(requests[i], &pending[i]);
+  engine_.set_max_sequences(std::max(at_once, 1));
   while (!engine_.idle()) engine_.Step();
 
   std::vector<Result<GenerateResult>> results;

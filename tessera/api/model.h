@@ -168,9 +168,10 @@ class Model {
   virtual Result<std::vector<TokenId>> EncodeChat(const std::vector<Message>& messages) const = 0;
 
   virtual Result<GenerateResult> Generate(const GenerateRequest& request) = 0;
-  // All requests share forwards; each result equals that of Generate.
+  // Requests share forwards, at most `at_once` of them; as one ends, the next joins. Each result
+  // equals that of Generate.
   virtual std::vector<Result<GenerateResult>> GenerateBatch(
-      std::span<const GenerateRequest> requests) = 0;
+      std::span<const GenerateRequest> requests, int32_t at_once) = 0;
   // Checks a strategy text without running it.
   virtual Status CheckStrategy(const std::string& strategy) const = 0;
 

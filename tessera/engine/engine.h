@@ -35,6 +35,8 @@ class Engine {
   // Runs one forward for all active sequences. An error of the device fails all of them; errors of
   // one sequence fail only that one.
   void Step();
+  // How many sequences are decoded at once from the next admission on; at least one.
+  void set_max_sequences(int32_t count) { options_.max_sequences = count; }
   bool idle() const { return waiting_.empty() && active_.empty(); }
   // The completion of a finished request; null while it is running.
   std::unique_ptr<Completion> Take(int64_t id);

@@ -68,7 +68,8 @@ Outcome RunShell(const std::string& command, const std::string& input) {
     setenv("TMP", (folder / "tmp").c_str(), 1);
     unsetenv("TESSERA_MODEL");
     if (chdir((folder / "tmp").c_str()) != 0) _exit(125);
-    // The limit is for hangs: most cases take well below a second, the demo minutes with sanitizers.
+    // The limit is for hangs: most cases take well below a second, the demo minutes with
+    // sanitizers.
     execlp("timeout", "timeout", "-k", "5", "600", "bash", "-c", command.c_str(), nullptr);
     _exit(127);
   }

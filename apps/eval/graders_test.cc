@@ -1,14 +1,13 @@
-#include "apps/cli/graders.h"
+#include "apps/eval/graders.h"
 
 #include <gtest/gtest.h>
 
-#include "apps/cli/cases.h"
+#include "apps/eval/case.h"
 
-namespace tessera::cli {
+namespace tessera::eval {
 namespace {
 
 using nlohmann::json;
-using Strings = std::vector<std::string>;
 
 json Comma() {
   return {{"style", "comma"}, {"open", ""},  {"sep", ", "},
@@ -22,7 +21,7 @@ Case Make(const std::string& grader, json meta, const std::string& answer = "") 
 
 bool Right(const std::string& output, const Case& c) {
   EXPECT_TRUE(CheckGrader(c.grader, c.meta).ok());
-  return Grade(output, c).value();
+  return Grade(output, c).value().right();
 }
 
 TEST(Graders, ExactIgnoresSpaceAround) {
@@ -33,7 +32,7 @@ TEST(Graders, ExactIgnoresSpaceAround) {
 }
 
 TEST(Graders, FreeTextIsNotGraded) {
-  EXPECT_EQ(Grade("anything", Make("none", nullptr)), std::nullopt);
+  EXPECT_FALSE(Grade("anything", Make("none", nullptr)).has_value());
 }
 
 TEST(Graders, ParsesEveryStyleOfList) {
@@ -142,4 +141,4 @@ TEST(Cases, SpreadKeepsEveryPartOfTheFile) {
 }
 
 }  // namespace
-}  // namespace tessera::cli
+}  // namespace tessera::eval

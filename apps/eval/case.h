@@ -4,11 +4,12 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tessera/api/model.h"
 
-namespace tessera::cli {
+namespace tessera::eval {
 
 struct Case {
   std::string task;
@@ -16,6 +17,9 @@ struct Case {
   std::string answer;
   std::string grader;   // "none": free text
   nlohmann::json meta;  // what the grader needs
+  // Infilling: the reply cut into given and missing parts in turn, a given one first; empty when
+  // the whole reply is to be written. The missing parts joined by newlines are the answer.
+  std::vector<std::string> parts;
 };
 
 // Every line must be a case whose grader is known; errors name file and line.
@@ -25,4 +29,4 @@ Result<std::vector<Case>> ParseCases(std::string_view text, const std::string& n
 // `limit` cases spread evenly, in order: a file sorted by task keeps all its tasks.
 std::vector<Case> Spread(const std::vector<Case>& cases, size_t limit);
 
-}  // namespace tessera::cli
+}  // namespace tessera::eval

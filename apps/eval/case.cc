@@ -1,22 +1,19 @@
-#include "apps/cli/cases.h"
+#include "apps/eval/case.h"
 
-#include <fstream>
-#include <sstream>
+#include "apps/eval/errors.h"
+#include "apps/eval/graders.h"
+#include "apps/eval/text.h"
 
-#include "apps/cli/command.h"
-#include "apps/cli/graders.h"
-
-namespace tessera::cli {
+namespace tessera::eval {
 namespace {
 
 using nlohmann::json;
 
 Status BadLine(const std::string& name, int line, const std::string& what) {
-  return Status(
-      StatusCode::kDataLoss,
-      fmt::format("{}:{}: {}; accepted: one JSON object per line with prompt (or messages "
-                  "of role and content), and optionally task, answer, grader, meta",
-                  name, line, what));
+  return BadData(
+      "{}:{}: {}; accepted: one JSON object per line with prompt (or messages of role and "
+      "content), and optionally task, answer, grader, meta",
+      name, line, what);
 }
 
 // The string at `key`, `fallback` when absent.
@@ -51,38 +48,31 @@ bool GetMessages(const json& object, std::vector<api::Message>* messages) {
 
 Result<std::vector<Case>> ParseCases(std::string_view text, const std::string& name) {
   std::vector<Case> cases;
-  int line_number = 0;
-  while (!text.empty()) {
-    ++line_number;
-    const size_t newline = text.find('\n');
-    const std::string_view line = text.substr(0, newline);
-    text.remove_prefix(newline == std::string_view::npos ? text.size() : newline + 1);
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+  const auto add = [&](std::string_view line, int number) -> Status {
     const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!object.is_object()) return BadLine(name, line_number, "not a JSON object");
+    if (!object.is_object()) return BadLine(name, number, "not a JSON object");
     Case c;
-    if (!GetMessages(object, &c.messages)) return BadLine(name, line_number, "no usable prompt");
+    if (!GetMessages(object, &c.messages)) return BadLine(name, number, "no usable prompt");
     const bool has_answer = object.contains("answer");
     if (!GetString(object, "task", "all", &c.task) || !GetString(object, "answer", "", &c.answer) ||
         !GetString(object, "grader", has_answer ? "exact" : "none", &c.grader)) {
-      return BadLine(name, line_number, "task, answer and grader are strings");
+      return BadLine(name, number, "task, answer and grader are strings");
     }
     if (object.contains("meta")) c.meta = object["meta"];
-    const Status status = CheckGrader(c.grader, c.meta);
-    if (!status.ok()) return status.WithContext(fmt::format("{}:{}", name, line_number));
+    TESSERA_RETURN_IF_ERROR(
+        CheckGrader(c.grader, c.meta).WithContext(fmt::format("{}:{}", name, number)));
     cases.push_back(std::move(c));
-  }
-  if (cases.empty()) return BadLine(name, line_number, "no cases");
+    return OkStatus();
+  };
+  TESSERA_RETURN_IF_ERROR(ForEachLine(text, add));
+  if (cases.empty()) return BadLine(name, 1, "no cases");
   return cases;
 }
 
 Result<std::vector<Case>> ReadCases(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    return Failure("{}: cannot be read; accepted: a file of cases, one JSON object per line", path);
-  }
-  return ParseCases(text.str(), path);
+  TESSERA_ASSIGN_OR_RETURN(const std::string text,
+                           ReadText(path, "a file of cases, one JSON object per line"));
+  return ParseCases(text, path);
 }
 
 std::vector<Case> Spread(const std::vector<Case>& cases, size_t limit) {
@@ -92,4 +82,4 @@ std::vector<Case> Spread(const std::vector<Case>& cases, size_t limit) {
   return chosen;
 }
 
-}  // namespace tessera::cli
+}  // namespace tessera::eval
