@@ -37,17 +37,18 @@ import train
 from model import Config, Rows, Tessera, choose_attention
 
 BLOCK = 32
-LONGEST = 384   # tokens of the longest document
+LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384)  # padded lengths of documents
 FILL_WEIGHT = .3  # of end-of-text after the first
 
 
-def block_attention(q, k, v, mask, max_len, causal):
-    """q, k, v [N, heads, hd]: whole rows of mask.shape[0] tokens, then padding that is nobody's; mask [S, S], True = visible."""
-    s = mask.shape[0]
-    n = q.shape[0] // s * s
-    part = lambda t: t[:n].view(-1, s, *t.shape[1:]).transpose(1, 2)
-    o = F.scaled_dot_product_attention(part(q), part(k), part(v), attn_mask=mask).transpose(1, 2).reshape(n, *q.shape[1:])
-    return F.pad(o, (0, 0, 0, 0, 0, q.shape[0] - n))
+def block_attention(q, k, v, parts, max_len, causal):
+    """q, k, v [N, heads, hd]; parts: (begin, end, mask [S, S], True = visible), runs of whole rows of S tokens.  The rest is padding."""
+    out, at = [], 0
+    for begin, end, mask in parts:
+        rows = lambda t: t[begin:end].view(-1, mask.shape[0], *t.shape[1:]).transpose(1, 2)
+        out.append(F.scaled_dot_product_attention(rows(q), rows(k), rows(v), attn_mask=mask).transpose(1, 2).reshape(end - begin, *q.shape[1:]))
+        at = end
+    return torch.cat((*out, q.new_zeros(q.shape[0] - at, *q.shape[1:])))
 
 
 def training_mask(length: int, block: int, device):
@@ -82,39 +83,56 @@ def draw_masks(rng: np.random.Generator, length: int, prompt: int, block: int):
 
 
 def make_batches(source, tok, worker, n_tokens, seed, block):
-    """Endless batches of documents of one padded length L: arrays [D, L] with 3 D L as near below n_tokens as it gets."""
+    """Endless batches of at most n_tokens rows.  A document is padded to the next of LENGTHS; those of one length lie together."""
     rng, nrng = random.Random(f"{seed}/adapt/{worker}"), np.random.default_rng((seed, worker))
     families = {f: data.MIX[f][2] for f in data.MIX if f != "long"}
-    waiting = {}
+    waiting, rows = [], 0
     while True:
         for d in documents.draw(source, tok, rng, 256, families):
             p, ids = len(d["prompt"]), d["prompt"] + d["answer"]
             if d["case"] is None:  # running text: cut at a whole block
-                ids = ids[:min(len(ids), LONGEST) // block * block]
+                ids = ids[:min(len(ids), LENGTHS[-1]) // block * block]
             length = -(-len(ids) // block) * block
-            if length > LONGEST or len(ids) <= p:
+            if length > LENGTHS[-1] or len(ids) <= p:
                 continue
-            full = np.full(length, tk.EOS, np.int64)
+            padded = next(n for n in LENGTHS if n >= length)
+            if rows + 3 * padded > n_tokens:
+                yield pack(waiting, n_tokens, block)
+                waiting, rows = [], 0
+            full = np.full(padded, tk.EOS, np.int64)
             full[:len(ids)] = ids
-            bucket = waiting.setdefault(length, [])
-            bucket.append((full, len(ids), *draw_masks(nrng, length, p, block)))
-            if len(bucket) == n_tokens // (3 * length):
-                yield pack(waiting.pop(length), length, n_tokens, block)
+            first, second = draw_masks(nrng, padded, p, block)
+            first[length:] = second[length:] = False  # beyond the last block of the document: nobody's
+            waiting.append((full, len(ids), first, second))
+            rows += 3 * padded
 
 
-def pack(docs, length, n_tokens, block):
-    """-> tokens, pos [n_tokens]; rows, targets, weights [K]; length.  Copies of a document lie next to each other."""
-    ids = np.stack([d[0] for d in docs])
-    end = np.array([d[1] for d in docs])
-    masks = np.stack([np.stack([d[2] for d in docs]), np.stack([d[3] for d in docs])])  # [2, D, L]
-    x = np.stack([np.where(masks[0], tk.MASK, ids), np.where(masks[1], tk.MASK, ids), ids], 1)  # [D, 3, L]
+def pack(docs, n_tokens, block):
+    """-> tokens, pos [n_tokens]; rows, targets, weights [K]; groups: (padded length, documents).
+
+    Three copies (noisy, noisy, clean) of a document lie next to each other.
+    """
+    docs = sorted(docs, key=lambda d: len(d[0]))
     tokens, pos = np.full(n_tokens, tk.EOS, np.int64), np.zeros(n_tokens, np.int64)
-    tokens[:x.size] = x.ravel()
-    pos[:x.size] = np.broadcast_to(np.arange(length), x.shape).ravel()
-    copy, d, at = masks.nonzero()
-    source = np.where(at % block == 0, 2, copy)  # shifted: the row before predicts; before a block that is the clean one
-    return dict(tokens=tokens, pos=pos, rows=d * 3 * length + source * length + at - 1, targets=ids[d, at],
-                weights=np.where(at < end[d], 1.0, FILL_WEIGHT).astype(np.float32), length=np.array(length), documents=np.array(len(docs)))
+    rows, targets, weights, groups, begin = [], [], [], [], 0
+    for length in LENGTHS:
+        part = [d for d in docs if len(d[0]) == length]
+        if not part:
+            continue
+        ids, end = np.stack([d[0] for d in part]), np.array([d[1] for d in part])
+        masks = np.stack([np.stack([d[2] for d in part]), np.stack([d[3] for d in part])])  # [2, D, L]
+        x = np.stack([np.where(masks[0], tk.MASK, ids), np.where(masks[1], tk.MASK, ids), ids], 1)  # [D, 3, L]
+        tokens[begin:begin + x.size] = x.ravel()
+        pos[begin:begin + x.size] = np.broadcast_to(np.arange(length), x.shape).ravel()
+        copy, d, at = masks.nonzero()
+        read = np.where(at % block == 0, 2, copy)  # shifted: the row before predicts; before a block that is the clean one
+        rows.append(begin + d * 3 * length + read * length + at - 1)
+        targets.append(ids[d, at])
+        weights.append(np.where(at < end[d], 1.0, FILL_WEIGHT).astype(np.float32))
+        groups.append((length, len(part)))
+        begin += x.size
+    return dict(tokens=tokens, pos=pos, rows=np.concatenate(rows), targets=np.concatenate(targets), weights=np.concatenate(weights),
+                groups=np.array(groups))
 
 
 # ---------------------------------------------------------------------------------------------- decoding, for scores while training
@@ -135,7 +153,7 @@ def decode_blocks(model, x, plen, total, threshold=.9, block=BLOCK):
         blk = open_.float().argmax(1) // block  # of the first undecided position
         live = open_ & (col // block == blk[:, None])
         row, column = live.nonzero(as_tuple=True)
-        logits = model.logits(xa.reshape(-1), col.expand_as(xa).reshape(-1), mask, width, row * width + column - 1)
+        logits = model.logits(xa.reshape(-1), col.expand_as(xa).reshape(-1), [(0, xa.numel(), mask)], width, row * width + column - 1)
         logits[:, tk.MASK] = -float("inf")
         conf, guess = logits.softmax(-1).max(-1)
         grid = torch.full(live.shape, -1.0, device=device)
@@ -154,11 +172,6 @@ def decode_blocks(model, x, plen, total, threshold=.9, block=BLOCK):
         alive[idx] = ~((first_end < first_open) | (first_open >= total[idx]))
     x.copy_(x_in[:, :x.shape[1]])
     return stop, forwards
-
-
-def batches_on(device, stream):
-    for b in distill.prefetch(stream, device):
-        yield b
 
 
 def main():
@@ -190,10 +203,10 @@ def main():
     model = Tessera(Config(), True, block_attention, dtype, compiled=gpu and not a.no_compile)
     export.load_weights(model, a.base / "model.safetensors").to(device)
     opts = optim.optimizers(model, .02, .003)
-    masks = {n: training_mask(n, BLOCK, device) for n in range(BLOCK, LONGEST + 1, BLOCK)}
+    masks = {n: training_mask(n, BLOCK, device) for n in LENGTHS}
     watch = export_cases.make_cases(corpus, 40, seed=555, names=train.WATCH)
-    stream = batches_on(device, workers)
-    step, tokens, t0, log, next_watch, mark = 0, 0, None, [], a.watch_seconds, time.time()
+    stream = distill.prefetch(workers, device)
+    step, tokens, t0, log, next_watch, mark, wait = 0, 0, None, [], a.watch_seconds, time.time(), 0.0
     while True:
         elapsed = time.time() - t0 if t0 else 0.0
         progress = step / a.steps if a.steps else elapsed / (60 * a.minutes)
@@ -202,8 +215,15 @@ def main():
         for o in opts:
             for g in o.param_groups:
                 g["lr"] = g["peak"] * a.peak * train.shape(progress, warm=.03, hold=.3)
+        w = time.time()
         b = next(stream)
-        h, wte = model.hidden(b["tokens"], b["pos"], masks[int(b["length"])], 0)
+        wait += time.time() - w
+        parts, begin = [], 0
+        for length, count in b["groups"].tolist():
+            parts.append((begin, begin + 3 * length * count, masks[length]))
+            begin = parts[-1][1]
+            tokens += length * count
+        h, wte = model.hidden(b["tokens"], b["pos"], parts, 0)
         logits = F.linear(Rows.apply(h, b["rows"]), wte).float()
         loss = (F.cross_entropy(logits, b["targets"], reduction="none") * b["weights"]).sum() / b["weights"].sum()
         loss.backward()
@@ -211,14 +231,13 @@ def main():
             o.step()
         model.zero_grad(set_to_none=True)
         step += 1
-        tokens += int(b["length"]) * int(b["documents"])
         if t0 is None:  # compiling is over
             if gpu:
                 torch.cuda.synchronize()
             t0 = time.time()
         if step % 200 == 0 or step in (1, 20) or not gpu:
             log.append(dict(step=step, seconds=round(time.time() - t0), tokens=tokens, loss=round(loss.item(), 4)))
-            print(log[-1], f"{time.time() - mark:.1f} s", flush=True)
+            print(log[-1], f"{time.time() - mark:.1f} s, waited {wait:.1f} s", flush=True)
             mark = time.time()
         if time.time() - t0 > next_watch:
             next_watch += a.watch_seconds
