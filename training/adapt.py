@@ -37,7 +37,7 @@ import train
 from model import Config, Rows, Tessera, choose_attention
 
 BLOCK = 32
-LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384)  # padded lengths of documents
+LENGTHS = (32, 64, 96, 128, 160, 192, 256, 384)  # padded lengths of documents
 FILL_WEIGHT = .3  # of end-of-text after the first
 
 
@@ -179,6 +179,7 @@ def main():
     ap.add_argument("--texts", type=Path, default=HERE.parent.parent / "shared/data/text")
     ap.add_argument("--build", type=Path, default=HERE / "build", help="caches: cleaned texts")
     ap.add_argument("--base", type=Path, default=HERE.parent / "models/tessera-ar")
+    ap.add_argument("--init", type=Path, help="go on from these adapted weights instead of the base's")
     ap.add_argument("--out", type=Path, default=HERE.parent / "models/tessera-blockdiff")
     ap.add_argument("--minutes", type=float, default=5.0, help="of training proper; the schedule is fitted to it")
     ap.add_argument("--steps", type=int, help="fixed number of steps instead")
@@ -188,6 +189,7 @@ def main():
     ap.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     ap.add_argument("--watch-seconds", type=float, default=60)
     ap.add_argument("--eval-cases", type=int, default=400, help="per task; fresh, held-out items, not models/heldout.jsonl")
+    ap.add_argument("--eval-thresholds", type=float, nargs="*", default=[2.0, .99, .95, .9, .8], help="above 1: one token per step")
     ap.add_argument("--no-compile", action="store_true")
     a = ap.parse_args()
     t_start = time.time()
@@ -201,7 +203,7 @@ def main():
     torch.manual_seed(a.seed)
     torch.set_float32_matmul_precision("high")
     model = Tessera(Config(), True, block_attention, dtype, compiled=gpu and not a.no_compile)
-    export.load_weights(model, a.base / "model.safetensors").to(device)
+    export.load_weights(model, a.init or a.base / "model.safetensors").to(device)
     opts = optim.optimizers(model, .02, .003)
     masks = {n: training_mask(n, BLOCK, device) for n in LENGTHS}
     watch = export_cases.make_cases(corpus, 40, seed=555, names=train.WATCH)
@@ -249,7 +251,7 @@ def main():
     export.write_block_folder(a.out, model, tok, BLOCK, strategy="threshold=0.9,strict=on,cache=exact,finalise=fused")
     export.load_weights(model, a.out / "model.safetensors").to(device)  # the exported bf16 weights are what is scored
     cases = export_cases.make_cases(corpus, a.eval_cases, seed=1000, names=export_cases.GRADED)
-    rules = {f"threshold={t}": dict(decoder=lambda *args, t=t: decode_blocks(*args, threshold=t)) for t in (2.0, .95, .9, .8)}
+    rules = {f"threshold={t}": dict(decoder=lambda *args, t=t: decode_blocks(*args, threshold=t)) for t in a.eval_thresholds}
     print("after", flush=True)
     scores = dict(after=distill.grid(model, tok, cases, rules))
     twin = Tessera(Config(), True, choose_attention(device), dtype)

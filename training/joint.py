@@ -33,6 +33,7 @@ import documents
 import evaluate
 import export
 import export_cases
+import optim
 import tokenizer as tk
 from model import Config, Tessera, after_attention, before_attention, choose_attention
 
@@ -163,50 +164,89 @@ def make_prompts(source, tok, worker, seed):
         yield [(d["prompt"], max(64, -(-len(d["answer"]) // BLOCK) * BLOCK)) for d in docs if len(d["prompt"]) + len(d["answer"]) < 260]
 
 
+class Pool:
+    """Canvases at every stage of their decoding: a finished one is replaced by the next prompt."""
+
+    def __init__(self, prompts, count, width, device):
+        self.source, self.width, self.device = (p for part in prompts for p in part), width, device
+        self.x = torch.full((count, width), tk.MASK, device=device)
+        self.plen, self.total, self.block = (torch.zeros(count, dtype=torch.long, device=device) for _ in range(3))
+        self.heat = torch.zeros(count, device=device)
+        self.refill(torch.arange(count))
+
+    def refill(self, which):
+        rows, lengths = torch.full((len(which), self.width), tk.MASK), []
+        for row in rows:
+            prompt, canvas = next(p for p in self.source if len(p[0]) + p[1] <= self.width)
+            row[:len(prompt)] = torch.tensor(prompt)
+            lengths.append((len(prompt), len(prompt) + canvas))
+        which = which.to(self.device)
+        self.x[which] = rows.to(self.device)
+        self.plen[which], self.total[which] = torch.tensor(lengths, device=self.device).T
+        self.block[which] = 0
+        self.heat[which] = (torch.rand(len(which), device=self.device) < .5).float()
+
+    def open(self, model):
+        begin = self.plen + self.block * BLOCK
+        return Group(model, self.x, self.total, begin, torch.minimum(begin + BLOCK, self.total))
+
+    def advance(self, group):
+        inside = group.inside
+        full = ~((self.x == tk.MASK) & inside).any(1)
+        ended = (((self.x == tk.EOS) | (self.x == tk.EOT)) & inside).any(1)
+        self.block += full.long()
+        done = (full & (ended | (self.plen + self.block * BLOCK >= self.total))).nonzero()[:, 0].cpu()
+        if len(done):
+            self.refill(done)
+
+
+def divergence(p, q):
+    """KL(p || q) of log-probabilities [K, V] of which the mask token's are -inf."""
+    return (p.exp() * (p - q).masked_fill(p.isinf(), 0.0)).sum(-1)
+
+
 def train(model, joint, prompts, a, limit):
     """One optimizer step per group of commits until the time or the steps are over -> log."""
-    opt = torch.optim.AdamW(joint.parameters(), lr=a.lr, betas=(.9, .98), weight_decay=.01)
-    device, t0, step, log = model.wte.device, time.time(), 0, []
-    for docs in prompts:
-        x, plen, total = evaluate._canvas(docs[:a.documents], tk.MASK, device)
-        heat = (torch.rand(len(x), device=device) < .5).float()
-        for idx, begin, end in trajectories(x, plen, total):
-            progress = max((time.time() - t0) / limit, step / a.steps if a.steps else 0)
-            if progress >= 1:
-                return log, step, time.time() - t0
-            for p in opt.param_groups:
-                p["lr"] = a.lr * min(1.0, (step + 1) / 100) * min(1.0, (1 - progress) / .7)
-            g = Group(model, x[idx], total[idx], begin, end)
-            loss, sums = 0.0, []
-            for j in range(a.group):
-                hidden = g.run()[0] if j else g.hidden0
-                rows = g.open_rows()
-                if not len(rows):
-                    break
-                with torch.no_grad():
-                    teacher = g.log_probs(hidden, rows)
-                before = g.corrected(joint) if j else None
-                chosen = g.commit(teacher, heat[idx])
-                if j:
-                    student = g.log_probs(before, rows)
-                    kl = F.kl_div(student, teacher, log_target=True, reduction="none")
-                    kl = torch.where(teacher.isinf(), 0.0, kl).sum(-1)
-                    loss = loss + kl.mean() + kl[chosen].mean()
-                    with torch.no_grad():
-                        base = g.log_probs(g.hidden0, rows[chosen])
-                        sums.append((kl[chosen].mean(), torch.where(teacher[chosen].isinf(), 0.0, teacher[chosen].exp() * (teacher[chosen] - base)).sum(-1).mean()))
-            x[idx] = g.x
-            if not sums:
-                continue
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(joint.parameters(), 1.0)
-            opt.step()
-            opt.zero_grad(set_to_none=True)
-            step += 1
-            if step % 200 == 0 or step in (1, 20) or not model.wte.is_cuda:
-                log.append(dict(step=step, seconds=round(time.time() - t0), kl=[round(s[0].item(), 4) for s in sums],
-                                independent=[round(s[1].item(), 4) for s in sums]))
-                print(log[-1], flush=True)
+    matrices = [joint.token, joint.qkv, joint.attn_out, joint.gate_up, joint.ff_out]
+    rest = [joint.attn_norm, joint.ff_norm, joint.hidden]
+    opts = [optim.Muon([{"params": [p]} for p in matrices], lr=a.muon_lr, weight_decay=0.0), torch.optim.Adam(rest, lr=a.lr, betas=(.9, .98))]
+    peaks = [g["lr"] for o in opts for g in o.param_groups]
+    pool = Pool(prompts, a.documents, 256, model.wte.device)
+    t0, step, log, sums, seen = time.time(), 0, [], 0.0, 0
+    while True:
+        progress = max((time.time() - t0) / limit, step / a.steps if a.steps else 0)
+        if progress >= 1:
+            return log, step, time.time() - t0
+        for g, peak in zip((g for o in opts for g in o.param_groups), peaks):
+            g["lr"] = peak * min(1.0, (step + 1) / 50) * min(1.0, (1 - progress) / .8)
+        g, loss = pool.open(model), 0.0
+        for j in range(a.group):
+            hidden = g.run()[0] if j else g.hidden0
+            rows = g.open_rows()
+            if not len(rows):
+                break
+            with torch.no_grad():
+                teacher = g.log_probs(hidden, rows)
+            student = g.log_probs(g.corrected(joint), rows) if j else None
+            chosen = g.commit(teacher, pool.heat)
+            if j:
+                kl = divergence(teacher, student)
+                loss = loss + kl.mean() + kl[chosen].mean()
+                with torch.no_grad():  # nats at the next position: the layer, and independent sampling
+                    sums = sums + torch.stack((kl[chosen].mean(), divergence(teacher[chosen], g.log_probs(g.hidden0, rows[chosen])).mean()))
+                    seen += 1
+        pool.advance(g)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(joint.parameters(), 1.0)
+        for o in opts:
+            o.step()
+        joint.zero_grad(set_to_none=True)
+        step += 1
+        if step % 100 == 0 or step in (1, 20) or not model.wte.is_cuda:
+            layer, independent = (sums / seen).tolist()
+            log.append(dict(step=step, seconds=round(time.time() - t0), layer=round(layer, 4), independent=round(independent, 4)))
+            sums, seen = 0.0, 0
+            print(log[-1], flush=True)
 
 
 def main():
@@ -219,7 +259,9 @@ def main():
     ap.add_argument("--steps", type=int, help="at most that many steps")
     ap.add_argument("--group", type=int, default=4, help="K, tokens per full forward")
     ap.add_argument("--documents", type=int, default=512, help="canvases at once")
-    ap.add_argument("--lr", type=float, default=1.5e-3)
+    ap.add_argument("--muon-lr", type=float, default=.006, help="of the matrices that begin at nothing or at random")
+    ap.add_argument("--lr", type=float, default=2e-4, help="of the rest")
+    ap.add_argument("--eval-groups", type=int, nargs="*", default=[2, 4, 8])
     ap.add_argument("--seed", type=int, default=5)
     ap.add_argument("--workers", type=int, default=2)
     ap.add_argument("--eval-cases", type=int, default=400, help="per task; fresh, held-out items, not models/heldout.jsonl")
@@ -247,14 +289,14 @@ def main():
     cases, result = export_cases.make_cases(corpus, a.eval_cases, seed=1000, names=MULTI), {}
     for heat in (0.0, 1.0):
         rules = {"one per forward": dict(group=1)}
-        for k in (2, 4, 8):
+        for k in a.eval_groups:
             rules[f"{k} independent"] = dict(group=k)
             rules[f"{k} with the layer"] = dict(group=k, joint=joint)
         torch.manual_seed(a.seed)
         rules = {f"{n}, temperature {heat:g}": dict(decoder=lambda *args, how=how, heat=heat: decode(*args, temperature=heat, **how)) for n, how in rules.items()}
         result.update(distill.grid(model, tok, cases, rules))
     result = dict(scores=result, parameters=sum(p.numel() for p in joint.parameters()), steps=steps, seconds=round(seconds), group=a.group, documents=a.documents,
-                  lr=a.lr, seed=a.seed, families=FAMILIES, device=torch.cuda.get_device_name() if gpu else "cpu", torch=torch.__version__, log=log)
+                  lr=a.lr, muon_lr=a.muon_lr, seed=a.seed, families=FAMILIES, device=torch.cuda.get_device_name() if gpu else "cpu", torch=torch.__version__, log=log)
     (a.out / "training.json").write_text(json.dumps(result, separators=(",", ":")) + "\n")
     print(f"{steps} steps in {seconds:.0f} s; done after {time.time() - t_start:.0f} s", flush=True)
 
