@@ -248,7 +248,7 @@ def main():
     workers.close()
     seconds = time.time() - t0
     model.cpu()
-    export.write_block_folder(a.out, model, tok, BLOCK, strategy="threshold=0.9,strict=on,cache=exact,finalise=fused")
+    export.write_block_folder(a.out, model, tok, BLOCK, strategy="threshold=0.97,strict=on,cache=exact,finalise=fused,sub_cache=on,confidence=plain")
     export.load_weights(model, a.out / "model.safetensors").to(device)  # the exported bf16 weights are what is scored
     cases = export_cases.make_cases(corpus, a.eval_cases, seed=1000, names=export_cases.GRADED)
     rules = {f"threshold={t}": dict(decoder=lambda *args, t=t: decode_blocks(*args, threshold=t)) for t in a.eval_thresholds}

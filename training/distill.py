@@ -267,7 +267,7 @@ def main():
     seconds = time.time() - t0
     adapter.finish()
     model.cpu()
-    export.write_model_folder(a.out, model, tok, strategy="threshold=0.9")
+    export.write_model_folder(a.out, model, tok, strategy="threshold=0.99")
     export.load_weights(model, a.out / "model.safetensors").to(device)  # the exported bf16 weights are what is scored
     print("after", flush=True)
     result.update(after=grid(model, tok, cases, rules), adapter_parameters=n_adapter, steps=step, seconds=round(seconds), batch_tokens=a.batch_tokens,
