@@ -82,7 +82,7 @@ def collect(a):
     source.refine(tok)
     docs = [d for d in documents.draw(source, tok, rng, a.prompts, FAMILIES) if len(d["prompt"]) + len(d["answer"]) < 300]
     steps = base = 0
-    with gzip.open(a.records, "wt") as out, ThreadPoolExecutor(a.workers) as pool:
+    with gzip.open(a.records[0], "wt") as out, ThreadPoolExecutor(a.workers) as pool:
         runs = pool.map(lambda d: oracle(a, d["prompt"], max(64, -(-len(d["answer"]) // BLOCK) * BLOCK)), docs)
         for i, (d, (records, forwards)) in enumerate(zip(docs, runs)):
             base, steps = base + forwards, steps + len(records)
@@ -96,13 +96,17 @@ def collect(a):
 
 # ---------------------------------------------------------------------------------------------- the filter
 
-def read_records(file):
-    rows = []
-    with gzip.open(file, "rt") as f:
-        try:
-            rows = [json.loads(line) for line in f]
-        except (EOFError, json.JSONDecodeError):  # a collection that was stopped: what is whole counts
-            pass
+def read_records(files):
+    rows, first = [], 0
+    for file in files:
+        with gzip.open(file, "rt") as f:
+            try:
+                for line in f:
+                    rows.append(json.loads(line))
+                    rows[-1]["prompt"] += first
+            except (EOFError, json.JSONDecodeError):  # a collection that was stopped: what is whole counts
+                pass
+        first = rows[-1]["prompt"] + 1 if rows else 0
     rows = [r for r in rows if len(r["confidence"]) == BLOCK]
     return np.array([r["prompt"] for r in rows]), np.array([r["confidence"] for r in rows], np.float32), np.array([r["right"] for r in rows], np.float32)
 
@@ -170,7 +174,7 @@ def main():
     ap.add_argument("--model", type=Path, default=HERE.parent / "models/tessera-diffusion")
     ap.add_argument("--texts", type=Path, default=HERE.parent.parent / "shared/data/text")
     ap.add_argument("--build", type=Path, default=HERE / "build", help="caches: cleaned texts")
-    ap.add_argument("--records", type=Path, default=HERE / "build/learn2pd.jsonl.gz")
+    ap.add_argument("--records", type=Path, nargs="+", default=[HERE / "build/learn2pd.jsonl.gz"], help="several: collected with different seeds")
     ap.add_argument("--out", type=Path, default=HERE.parent / "models/tessera-diffusion-learn2pd/filter.safetensors")
     ap.add_argument("--prompts", type=int, default=2640)
     ap.add_argument("--epochs", type=int, default=6000)
