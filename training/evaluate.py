@@ -1,7 +1,8 @@
 """Decoding and scoring of both models.  ``python training/evaluate.py [--per-task 200]`` scores the folders under models/.
 
 Diffusion: blocks of 32 from the left inside a canvas of 64 or more; each step either commits the one most confident
-position (``threshold=None``) or every masked position of the block with confidence >= threshold and always the best.
+position (``threshold=None``) or every masked position of the block with confidence >= threshold and always the best;
+``entropy=x`` takes those whose entropy in nats is at most x instead, and always the least (dParallel).
 A finished block that holds an end token ends the sequence.  Greedy, mask token banned.  AR: greedy, one token per forward.
 """
 import argparse
@@ -26,8 +27,9 @@ def pack(x, length):
 
 
 @torch.no_grad()
-def decode(model, tok, cases, threshold=None, block=32, min_canvas=64):
-    """-> list of (output text, forwards, tokens up to the first end token)."""
+def decode(model, tok, cases, threshold=None, block=32, min_canvas=64, entropy=None, decoder=None):
+    """-> list of (output text, forwards, tokens up to the first end token).  ``decoder(model, x, plen, total) -> (stop, forwards)``
+    fills the canvases in another way."""
     budget = 2**17 if model.wte.is_cuda else 1024  # tokens at once; dense attention on a CPU takes their square
     docs = []
     for c in cases:
@@ -40,8 +42,13 @@ def decode(model, tok, cases, threshold=None, block=32, min_canvas=64):
         while end < len(docs) and (end == at or total + len(docs[end][0]) + docs[end][1] <= budget):
             total += len(docs[end][0]) + docs[end][1]
             end += 1
-        x, plen, total = _canvas(docs[at:end], tk.EOS if model.causal else tk.MASK, model.wte.device)
-        stop, forwards = decode_ar(model, x, plen, total) if model.causal else decode_diffusion(model, x, plen, total, threshold, block)
+        x, plen, total = _canvas(docs[at:end], tk.EOS if model.causal and not decoder else tk.MASK, model.wte.device)
+        if decoder:
+            stop, forwards = decoder(model, x, plen, total)
+        elif model.causal:
+            stop, forwards = decode_ar(model, x, plen, total)
+        else:
+            stop, forwards = decode_diffusion(model, x, plen, total, threshold, block, entropy)
         out += _read(tok, x, plen, stop, forwards)
         at = end
     return out
@@ -67,7 +74,7 @@ def _read(tok, x, start, stop, forwards):
     return res
 
 
-def decode_diffusion(model, x, plen, total, threshold, block):
+def decode_diffusion(model, x, plen, total, threshold, block, entropy=None):
     """Fills x [D, L] in place -> (where each row stops [D], forwards [D])."""
     device = x.device
     col = torch.arange(x.shape[1], device=device)[None]
@@ -82,8 +89,11 @@ def decode_diffusion(model, x, plen, total, threshold, block):
         row, column = live.nonzero(as_tuple=True)
         logits = model.logits(tokens, pos, cu, longest, cu[row].long() + column)
         logits[:, tk.MASK] = -float("inf")
-        conf, guess = logits.softmax(-1).max(-1)
-        grid = torch.full(live.shape, -1.0, device=device)
+        prob = logits.softmax(-1)
+        conf, guess = prob.max(-1)
+        if entropy is not None:
+            conf, threshold = torch.special.entr(prob).sum(-1).neg(), -entropy
+        grid = torch.full(live.shape, -100.0, device=device)
         grid[row, column] = conf
         best = grid.argmax(1)
         take = torch.zeros_like(live)

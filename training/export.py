@@ -34,10 +34,28 @@ def save_weights(model, file: Path):
 
 def load_weights(model, file: Path):
     state = load_file(str(file))
+    state = {k: v for k, v in state.items() if not k.endswith("_proj.bias") or v.any()}  # an adapted twin's, all zero
     for k, v in views(model):
         v.copy_(state.pop(k))
     assert not state, f"unexpected tensors: {sorted(state)[:5]}"
     return model
+
+
+def write_block_folder(folder: Path, model: Tessera, tok, block: int, strategy: str):
+    """The same for an adapted AR twin: Fast-dLLM v2's config.json and Qwen2's tensors, whose q, k, v biases are zero here."""
+    tk.write_folder(tok, folder, strategy=strategy)
+    c = config_json(model.cfg, True)
+    c.update(architectures=["Fast_dLLM_QwenForCausalLM"], model_type="Fast_dLLM_Qwen", bd_size=block, mask_token_id=tk.MASK, use_sliding_window=False,
+             auto_map={"AutoConfig": "configuration.Fast_dLLM_QwenConfig", "AutoModel": "modeling.Fast_dLLM_QwenModel",
+                       "AutoModelForCausalLM": "modeling.Fast_dLLM_QwenForCausalLM"})
+    for key in ("attention_bias", "mlp_bias", "pretraining_tp"):
+        del c[key]
+    (folder / "config.json").write_text(json.dumps(c, indent=2) + "\n")
+    state = {k: v.bfloat16().cpu().contiguous().clone() for k, v in views(model)}
+    for i in range(model.cfg.n_layers):
+        for name in ("q_proj", "k_proj", "v_proj"):
+            state[f"model.layers.{i}.self_attn.{name}.bias"] = torch.zeros(model.cfg.d_model, dtype=torch.bfloat16)
+    save_file(state, str(folder / "model.safetensors"), metadata={"format": "pt"})
 
 
 def config_json(c: Config, causal: bool) -> dict:
@@ -61,8 +79,8 @@ def config_json(c: Config, causal: bool) -> dict:
                 rope_theta=c.theta, scale_logits=False, torch_dtype="bfloat16", use_cache=False, vocab_size=c.vocab, weight_tying=True)
 
 
-def write_model_folder(folder: Path, model: Tessera, tok):
+def write_model_folder(folder: Path, model: Tessera, tok, strategy=None):
     """config.json, model.safetensors (bf16) and the tokenizer files."""
-    tk.write_folder(tok, folder, strategy="ar" if model.causal else "threshold=0.9")
+    tk.write_folder(tok, folder, strategy=strategy or ("ar" if model.causal else "threshold=0.9"))
     (folder / "config.json").write_text(json.dumps(config_json(model.cfg, model.causal), indent=2) + "\n")
     save_weights(model, folder / "model.safetensors")

@@ -30,7 +30,8 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 m = self.state[p].setdefault("m", torch.zeros_like(p))
                 m.lerp_(p.grad, 1 - group["momentum"])
-                g = p.grad.lerp(m, group["momentum"]).flatten(0, -3)  # Nesterov
+                g = p.grad.lerp(m, group["momentum"])  # Nesterov
+                g = g.flatten(0, -3) if g.dim() > 2 else g[None]
                 u = orthogonalise(g).view_as(p)
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(u.to(p.dtype), alpha=-group["lr"] * max(1, p.shape[-2] / p.shape[-1]) ** .5)

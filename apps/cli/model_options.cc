@@ -73,15 +73,24 @@ Result<std::string> FindDefaultModel(ModelKind kind) {
   if (kind == ModelKind::kDiffusion && named != nullptr && *named != '\0') {
     return ResolveModel(named);
   }
+  const auto wanted = kind == ModelKind::kCausal
+                          ? std::vector<std::string_view>{"causal"}
+                          : std::vector<std::string_view>{"bidirectional", "block-causal"};
   std::vector<std::string> searched;
   for (const fs::path& folder : ModelsFolders()) {
     searched.push_back(folder.string());
+    size_t best = wanted.size();  // index into wanted
+    std::string found;
     for (const fs::path& checkpoint : CheckpointsIn(folder)) {
       const auto inspection = api::InspectModel(checkpoint.string());
       if (!inspection.ok()) continue;
-      const bool causal = inspection->info.attention == "causal";
-      if (causal == (kind == ModelKind::kCausal)) return checkpoint.string();
+      const auto it = std::find(wanted.begin(), wanted.end(), inspection->info.attention);
+      const size_t rank = static_cast<size_t>(it - wanted.begin());
+      if (rank >= best) continue;
+      best = rank;
+      found = checkpoint.string();
     }
+    if (!found.empty()) return found;
   }
   const std::string places =
       searched.empty() ? "there is no models/ folder above the program or the working directory"

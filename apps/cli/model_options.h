@@ -26,8 +26,9 @@ void AddLoadOptions(Parser& parser, ModelOptions* options);
 
 enum class ModelKind { kDiffusion, kCausal };
 
-// The first checkpoint of that kind, in name order, of the first models/ folder that has one. Looks
-// above the executable and above the working directory; TESSERA_MODEL names the diffusion model.
+// The first checkpoint of that kind, in name order, of the first models/ folder that has one; of
+// diffusion models a bidirectional one comes before a block-causal one. Looks above the executable
+// and above the working directory; TESSERA_MODEL names the diffusion model.
 Result<std::string> FindDefaultModel(ModelKind kind);
 // A file beside the default models, or "" when there is none.
 std::string FindInModels(const std::string& name);
