@@ -72,8 +72,8 @@ Result<DecoderConfig> Parse(const JsonObject& config) {
 }  // namespace
 
 const Architecture& LLaDAMoe() {
-  // Threshold and cache as dInfer evaluates this model (arXiv 2510.08666). Its block of 64 is left to
-  // the user: a block that is named must divide the length.
+  // Threshold and cache as dInfer evaluates this model (arXiv 2510.08666). Its block of 64 is left
+  // to the user: a block that is named must divide the length.
   static const Architecture entry = {.name = "llada_moe",
                                      .class_name = "LLaDAMoEModelLM",
                                      .model_type = "lladamoe",

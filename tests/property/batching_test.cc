@@ -124,6 +124,17 @@ TEST(Batching, AForwardCountsTheExpertsItReads) {
   EXPECT_EQ(all.weight_bytes, all.total_forwards() * dense.model->weight_bytes());
 }
 
+// Experts go through the same packing as every other matrix; the router stays f32.
+TEST(Batching, QuantisedExperts) {
+  const std::vector<Job> jobs = {{.strategy = "dynamic=0.8", .prompt = Prompt(5, 1)},
+                                 {.strategy = "sequential", .prompt = Prompt(40, 2)}};
+  const int64_t bf16 = Load("llada2_moe", ops::WeightType::kBF16).model->weight_bytes();
+  for (const auto type : {ops::WeightType::kInt8, ops::WeightType::kInt4}) {
+    CheckBatch("llada2_moe", type, jobs);
+    EXPECT_LT(Load("llada2_moe", type).model->weight_bytes(), 0.9 * static_cast<double>(bf16));
+  }
+}
+
 TEST(Batching, MoreRequestsThanPlacesAllFinish) {
   const golden::Loaded loaded = Load("sdar", ops::WeightType::kF32);
   std::vector<Job> jobs;
