@@ -126,7 +126,7 @@ Result<std::unique_ptr<api::Model>> LoadModel(const ModelOptions& options, Model
   if (!fs::exists(path, error)) {
     return Failure(
         "model '{}': no such folder or file; accepted: a checkpoint folder with "
-        "config.json, a llama2.c .bin file, or a name in models/",
+        "config.json, a .gguf file, a llama2.c .bin file, or a name in models/",
         path);
   }
   Progress progress("loading " + fs::path(path).filename().string(), Progress::Unit::kBytes);

@@ -155,7 +155,7 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // `path`: a Hugging Face checkpoint folder, or a llama2.c .bin file.
+  // `path`: a Hugging Face checkpoint folder, a .gguf file, or a llama2.c .bin file.
   static Result<std::unique_ptr<Model>> Load(const std::string& path, const LoadOptions& options);
 
   virtual const ModelInfo& info() const = 0;

@@ -91,7 +91,7 @@ Result<const QuantizedTensor*> TensorSource::GetQuantizedFinite(std::string_view
   const QuantizedTensor* tensor = FindQuantized(name);
   if (tensor == nullptr) {
     if (Find(name) == nullptr) return Missing(name);
-    return InvalidArgument("{}: tensor {} is not quantised", origin(), Quoted(name));
+    return InvalidArgument("{}: tensor {} is stored as floats", origin(), Quoted(name));
   }
   if (!Matches(tensor->shape(), expected)) {
     return WrongShape(*this, name, tensor->shape(), expected);
