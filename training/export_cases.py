@@ -1,7 +1,9 @@
 """Held-out cases as JSON lines, for any evaluator: ``python training/export_cases.py --out models/heldout.jsonl``.
 
 One case per line: ``{task, prompt, messages, answer, grader, meta}``; ``prompt`` is the last user message and ``messages``
-all turns (two more, a solved example, in some cases).  Items are from the held-out split.  Graders:
+all turns (two more, a solved example, in some cases).  Items are from the held-out split.  ``--calibration --per-task 12
+--seed 30 --out models/calibration.jsonl`` writes cases from the training split instead, without graders, for
+``tessera quantize``: what weights are measured on must not be what they are judged by.  Graders:
 
 ``exact``        the trimmed output equals ``answer``
 ``shuffle``      a list in the input's style; same multiset as ``meta.items``, other order
@@ -38,9 +40,15 @@ The cat jumped on the chair and looked at the fish. Their friend felt sad becaus
 I saw an owl sitting on the fence last night. The girls are painting a picture of their house. Then the wind blew the leaves away.""".replace("\n", " ").split(". ")
 OWN_SENTENCES = [s.rstrip(".") + "." for s in OWN_SENTENCES]
 
+CALIBRATION_SENTENCES = """The boy gave his sister a blue pencil. There was a big hole in the roof of the barn. We ran home because it began to snow.
+The cook put too much salt into the pot. Two men carried the table up the stairs. She reads to her grandfather every Sunday.
+A fox came out of the forest at noon. My friend could not open the heavy gate. The bread smelled so good that they bought three loaves.
+He lost one of his gloves on the way to school. The river is wide here but not deep. Their aunt lives in a white house by the sea.""".replace("\n", " ").split(". ")
+CALIBRATION_SENTENCES = [s.rstrip(".") + "." for s in CALIBRATION_SENTENCES]
 
-def make_cases(corpus, per_task: int, seed: int, names=None):
-    items, out = tasks.Items(corpus["words"], heldout=True), []
+
+def make_cases(corpus, per_task: int, seed: int, names=None, heldout=True):
+    items, out = tasks.Items(corpus["words"], heldout=heldout), []
     for task in names or GRADED + FREE:
         rng, done = random.Random(f"{seed}/{task}"), 0
         while done < per_task:
@@ -52,9 +60,9 @@ def make_cases(corpus, per_task: int, seed: int, names=None):
             elif task.startswith("pseudo_"):
                 c = tasks.list_case(rng, items, task[7:], n=n, kind=rng.choice(("pseudo", "Pseudo")))
             elif task in ("add", "subtract"):
-                c = tasks.arithmetic_case(rng, True, "+" if task == "add" else "-", digits=2)
+                c = tasks.arithmetic_case(rng, heldout, "+" if task == "add" else "-", digits=2)
             elif task == "multiply":
-                c = tasks.arithmetic_case(rng, True, "*")
+                c = tasks.arithmetic_case(rng, heldout, "*")
             elif task in ("latin_make", "latin_complete", "sudoku"):
                 c = tasks.latin_case(rng, items, task)
             elif task == "proofread":
@@ -76,13 +84,18 @@ def main():
     ap.add_argument("--out", type=Path, default=here.parent / "models/heldout.jsonl")
     ap.add_argument("--per-task", type=int, default=40)
     ap.add_argument("--seed", type=int, default=20)
+    ap.add_argument("--calibration", action="store_true")
     a = ap.parse_args()
     corpus = data.load_corpus(a.build, a.texts)
     corpus["words"] = corpus["words"][:5000]
     # free-text cases would carry long passages of the texts, which are not ours to ship: the graded ones only
-    corpus["heldout_sentences"] = OWN_SENTENCES
+    corpus["heldout_sentences"] = CALIBRATION_SENTENCES if a.calibration else OWN_SENTENCES
     cases = [dict(task=c["task"], prompt=c["prompt"], messages=c["messages"], answer=c["answer"], grader=c["grader"], meta=c["meta"])
-             for c in make_cases(corpus, a.per_task, a.seed, GRADED)]
+             for c in make_cases(corpus, a.per_task, a.seed, GRADED, heldout=not a.calibration)]
+    if a.calibration:
+        for c in cases:
+            c["grader"] = "none"
+            del c["meta"]
     for c in cases:
         if len(c["messages"]) == 1:
             del c["messages"]

@@ -28,6 +28,7 @@ Status DemoCommand(const Args& args);
 Status InspectCommand(const Args& args);
 Status StrategiesCommand(const Args& args);
 Status SynthCommand(const Args& args);
+Status QuantizeCommand(const Args& args);
 Status DoctorCommand(const Args& args);
 
 // The command line is at fault.

@@ -16,6 +16,8 @@ namespace {
 Json InspectionJson(const api::Inspection& inspection, bool tensors) {
   Json json = {{"model", ToJson(inspection.info)},
                {"file_bytes", inspection.file_bytes},
+               {"quantization",
+                inspection.quantization.empty() ? Json(nullptr) : Json(inspection.quantization)},
                {"tokenizer", inspection.tokenizer},
                {"num_tensors", inspection.tensors.size()}};
   if (tensors) {
@@ -59,6 +61,7 @@ void Print(const api::Inspection& inspection) {
   }
   Line("vocabulary", Thousands(info.vocab));
   Line("context", fmt::format("{} tokens", Thousands(info.context)));
+  if (!inspection.quantization.empty()) Line("quantization", inspection.quantization);
   Line("tokenizer", inspection.tokenizer);
   Line("chat template", info.has_chat_template ? "yes" : "no");
   Line("mask token", info.mask_id < 0 ? "none" : std::to_string(info.mask_id));

@@ -31,6 +31,7 @@ constexpr Command kCommands[] = {
     {"inspect", "what a checkpoint folder holds", InspectCommand},
     {"strategies", "every way to decode, with its options", StrategiesCommand},
     {"synth", "write a random checkpoint of any architecture and size", SynthCommand},
+    {"quantize", "write a checkpoint as int8 or int4", QuantizeCommand},
     {"doctor", "what this machine offers and what would be used", DoctorCommand},
 };
 

@@ -57,9 +57,12 @@ std::string Progress::Line(int64_t done, int64_t total, double seconds) const {
     for (int i = 0; i < kBarColumns; ++i) bar += i < full ? "█" : "░";
     bar += "  ";
   }
-  const std::string amount = unit_ == Unit::kBytes
-                                 ? fmt::format("{} of {}", Bytes(done), Bytes(total))
-                                 : fmt::format("{} of {}", done, total);
+  const auto amount_of = [&](int64_t value) {
+    return unit_ == Unit::kBytes     ? Bytes(value)
+           : unit_ == Unit::kWeights ? Count(value)
+                                     : std::to_string(value);
+  };
+  const std::string amount = fmt::format("{} of {}", amount_of(done), amount_of(total));
   const std::string left =
       share > 0 ? fmt::format(", {:.0f} s left", seconds / share * (1 - share)) : std::string();
   return fmt::format("{}  {}{:.0f}%  {}{}", title_, bar, 100 * share, amount, left);

@@ -10,7 +10,7 @@ namespace tessera::cli {
 
 class Progress {
  public:
-  enum class Unit { kBytes, kRuns };
+  enum class Unit { kBytes, kRuns, kWeights };
   Progress(std::string title, Unit unit);
   ~Progress();  // removes the bar
   Progress(const Progress&) = delete;

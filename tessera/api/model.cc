@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "tessera/api/internal/chat.h"
 #include "tessera/api/internal/model_info.h"
 #include "tessera/decode/registry.h"
 #include "tessera/engine/engine.h"
@@ -195,14 +196,7 @@ class ModelImpl : public Model {
       return InvalidArgument("{}: the model has no chat template; give the prompt as plain text",
                              info_.path);
     }
-    nlohmann::ordered_json context;
-    context["messages"] = nlohmann::ordered_json::array();
-    for (const Message& message : messages) {
-      context["messages"].push_back({{"role", message.role}, {"content", message.content}});
-    }
-    context["add_generation_prompt"] = true;
-    TESSERA_ASSIGN_OR_RETURN(const std::string prompt, chat_template_->Render(context));
-    return tokenizer_->Encode(prompt, {.add_special_tokens = false, .parse_special = true});
+    return EncodeMessages(messages, *chat_template_, *tokenizer_);
   }
 
   Status CheckStrategy(const std::string& strategy) const override {

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "tessera/api/internal/model_info.h"
+#include "tessera/api/internal/quantization_config.h"
 #include "tessera/backend/machine.h"
 #include "tessera/decode/registry.h"
 #include "tessera/engine/loader.h"
@@ -73,6 +74,7 @@ Result<Inspection> InspectModel(const std::string& path) {
   }
   inspection.file_bytes = opened.files.tensors->total_bytes();
   inspection.info.dtype = inspection.tensors.empty() ? "" : inspection.tensors.front().dtype;
+  inspection.quantization = DescribeQuantization(opened.files.config);
   const auto tokenizer = text::LoadTokenizer(opened.files.folder);
   inspection.info.has_tokenizer = tokenizer.ok();
   inspection.tokenizer = tokenizer.ok() ? fmt::format("{} tokens", (*tokenizer)->vocab_size())

@@ -26,7 +26,8 @@ struct Inspection {
   ModelInfo info;
   std::vector<TensorInfo> tensors;  // in name order
   int64_t file_bytes = 0;
-  std::string tokenizer;  // "byte-level BPE, 4096 tokens", or why there is none
+  std::string tokenizer;     // "byte-level BPE, 4096 tokens", or why there is none
+  std::string quantization;  // "70 x int4-g64, 1 x int8; gptq", or nothing
 };
 Result<Inspection> InspectModel(const std::string& path);
 

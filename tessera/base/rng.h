@@ -16,6 +16,7 @@ enum class RngPurpose : uint32_t {
   kCanvas = 3,   // canvas policies
   kWeights = 4,  // synthetic checkpoints
   kTest = 5,
+  kCalibration = 6,  // mask ratios and masked tokens of calibration texts
 };
 
 // What one stream of numbers is keyed by. For draws that must be the same with and without

@@ -93,12 +93,14 @@ Result<OpenedModel> OpenModel(const std::string& path) {
   return opened;
 }
 
+Result<std::unique_ptr<ops::Device>> OpenDevice(const LoadSpec& spec) {
+  return backend::MakeDevice({.name = spec.device, .isa = spec.isa, .threads = spec.threads});
+}
+
 Result<LoadedModel> LoadModel(const LoadSpec& spec) {
   TESSERA_ASSIGN_OR_RETURN(const std::optional<ops::WeightFormat> format, ParseDtype(spec.dtype));
   LoadedModel loaded;
-  TESSERA_ASSIGN_OR_RETURN(
-      loaded.device,
-      backend::MakeDevice({.name = spec.device, .isa = spec.isa, .threads = spec.threads}));
+  TESSERA_ASSIGN_OR_RETURN(loaded.device, OpenDevice(spec));
   TESSERA_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(spec.path));
   TESSERA_RETURN_IF_ERROR(ReplaceMask(opened, spec.mask_id, &opened.config.traits));
   TESSERA_RETURN_IF_ERROR(CheckMemory(opened, format));

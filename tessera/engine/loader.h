@@ -43,6 +43,8 @@ struct LoadedModel {
   std::unique_ptr<models::Decoder> model;  // after device: it refers to it
 };
 
+// The device of the spec; LoadModel makes it too.
+Result<std::unique_ptr<ops::Device>> OpenDevice(const LoadSpec& spec);
 Result<LoadedModel> LoadModel(const LoadSpec& spec);
 
 }  // namespace tessera::engine

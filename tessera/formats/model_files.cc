@@ -6,6 +6,7 @@
 #include "tessera/formats/checkpoint.h"
 #include "tessera/formats/json.h"
 #include "tessera/formats/llama2c.h"
+#include "tessera/formats/quantized_checkpoint.h"
 #include "tessera/formats/quote.h"
 
 namespace tessera {
@@ -57,7 +58,18 @@ Result<ModelFiles> OpenModelFiles(const std::string& path) {
     model.folder = path;
     model.config_name = (fs::path(path) / "config.json").string();
     TESSERA_ASSIGN_OR_RETURN(model.config, ReadConfig(path));
+    TESSERA_ASSIGN_OR_RETURN(const JsonObject config,
+                             JsonObject::Of(model.config, model.config_name));
+    StoredMatrices quantized;
+    const bool is_quantized = HasQuantizationConfig(config);
+    if (is_quantized) {
+      TESSERA_ASSIGN_OR_RETURN(quantized, ParseQuantizationConfig(config));
+    }
     TESSERA_ASSIGN_OR_RETURN(model.tensors, Checkpoint::Open(path));
+    if (is_quantized) {
+      TESSERA_ASSIGN_OR_RETURN(model.tensors,
+                               QuantizedCheckpoint::Open(std::move(model.tensors), quantized));
+    }
     return model;
   }
   if (!fs::exists(status)) {

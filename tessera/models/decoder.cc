@@ -303,6 +303,13 @@ Status Decoder::FillRotary(std::span<const int32_t> positions) {
   return OkStatus();
 }
 
+Status Decoder::RunLinear(LinearSite site, const ops::LinearArgs& args) {
+  if (observer_ != nullptr) {
+    TESSERA_RETURN_IF_ERROR((*observer_)(site, args.rows, args.weight->in(), args.x));
+  }
+  return device_.Linear(args);
+}
+
 Status Decoder::RunAttention(const Layer& layer, const ForwardInput& input,
                              const ops::KvLayer& kv) {
   const int64_t rows = static_cast<int64_t>(input.tokens.size());
@@ -313,11 +320,11 @@ Status Decoder::RunAttention(const Layer& layer, const ForwardInput& input,
                                            .weight = Floats(layer.attention_norm),
                                            .eps = eps,
                                            .out = Floats(workspace_.normed)}));
-  TESSERA_RETURN_IF_ERROR(device_.Linear({.rows = rows,
-                                          .x = Floats(workspace_.normed),
-                                          .weight = layer.qkv.get(),
-                                          .bias = Floats(layer.qkv_bias),
-                                          .y = Floats(workspace_.qkv)}));
+  TESSERA_RETURN_IF_ERROR(RunLinear(LinearSite::kQkv, {.rows = rows,
+                                                       .x = Floats(workspace_.normed),
+                                                       .weight = layer.qkv.get(),
+                                                       .bias = Floats(layer.qkv_bias),
+                                                       .y = Floats(workspace_.qkv)}));
   TESSERA_RETURN_IF_ERROR(
       device_.RotateAndStore({.rows = rows,
                               .qkv = Floats(workspace_.qkv),
@@ -338,12 +345,12 @@ Status Decoder::RunAttention(const Layer& layer, const ForwardInput& input,
        .groups = input.groups,
        .kv = kv,
        .out = Floats(workspace_.attention)}));
-  return device_.Linear({.rows = rows,
-                         .x = Floats(workspace_.attention),
-                         .weight = layer.o.get(),
-                         .bias = nullptr,
-                         .y = Floats(workspace_.hidden),
-                         .accumulate = true});
+  return RunLinear(LinearSite::kO, {.rows = rows,
+                                    .x = Floats(workspace_.attention),
+                                    .weight = layer.o.get(),
+                                    .bias = nullptr,
+                                    .y = Floats(workspace_.hidden),
+                                    .accumulate = true});
 }
 
 Status Decoder::RunFfn(const Layer& layer, int64_t rows) {
@@ -361,23 +368,45 @@ Status Decoder::RunFfn(const Layer& layer, int64_t rows) {
   for (int64_t begin = 0; begin < rows; begin += kFfnRows) {
     const int64_t count = std::min(kFfnRows, rows - begin);
     const int64_t offset = begin * config_.width;
-    TESSERA_RETURN_IF_ERROR(device_.Linear({.rows = count,
-                                            .x = Floats(workspace_.normed) + offset,
-                                            .weight = layer.ffn.gate_up.get(),
-                                            .bias = nullptr,
-                                            .y = Floats(workspace_.gate_up)}));
+    TESSERA_RETURN_IF_ERROR(RunLinear(LinearSite::kGateUp, {.rows = count,
+                                                            .x = Floats(workspace_.normed) + offset,
+                                                            .weight = layer.ffn.gate_up.get(),
+                                                            .bias = nullptr,
+                                                            .y = Floats(workspace_.gate_up)}));
     TESSERA_RETURN_IF_ERROR(device_.SiluMul({.rows = count,
                                              .width = layer.ffn.width(),
                                              .gate_up = Floats(workspace_.gate_up),
                                              .out = Floats(workspace_.ffn)}));
-    TESSERA_RETURN_IF_ERROR(device_.Linear({.rows = count,
-                                            .x = Floats(workspace_.ffn),
-                                            .weight = layer.ffn.down.get(),
-                                            .bias = nullptr,
-                                            .y = Floats(workspace_.hidden) + offset,
-                                            .accumulate = true}));
+    TESSERA_RETURN_IF_ERROR(RunLinear(LinearSite::kDown, {.rows = count,
+                                                          .x = Floats(workspace_.ffn),
+                                                          .weight = layer.ffn.down.get(),
+                                                          .bias = nullptr,
+                                                          .y = Floats(workspace_.hidden) + offset,
+                                                          .accumulate = true}));
   }
   return OkStatus();
+}
+
+Status Decoder::RunLayers(const ForwardInput& input, const kv::KvCache& kv) {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    TESSERA_RETURN_IF_ERROR(RunAttention(layers_[i], input, kv.layer(static_cast<int32_t>(i))));
+    TESSERA_RETURN_IF_ERROR(RunFfn(layers_[i], static_cast<int64_t>(input.tokens.size())));
+  }
+  expert_bytes_read_ = mixture_runner_.TakeBytesRead();
+  return OkStatus();
+}
+
+Status Decoder::ForwardLayers(const ForwardInput& input, const kv::KvCache& kv,
+                              const LinearObserver& observer, std::span<float> hidden) {
+  if (input.tokens.empty()) return OkStatus();
+  TESSERA_RETURN_IF_ERROR(ReserveWorkspace(static_cast<int64_t>(input.tokens.size())));
+  TESSERA_RETURN_IF_ERROR(FillRotary(input.positions));
+  std::copy(hidden.begin(), hidden.end(), Floats(workspace_.hidden));
+  observer_ = observer ? &observer : nullptr;
+  const Status status = RunLayers(input, kv);
+  observer_ = nullptr;
+  std::copy_n(Floats(workspace_.hidden), hidden.size(), hidden.begin());
+  return status;
 }
 
 Status Decoder::ForwardHidden(const ForwardInput& input, const kv::KvCache& kv) {
@@ -386,11 +415,7 @@ Status Decoder::ForwardHidden(const ForwardInput& input, const kv::KvCache& kv) 
   TESSERA_RETURN_IF_ERROR(FillRotary(input.positions));
   TESSERA_RETURN_IF_ERROR(device_.Embed(
       {.table = embedding_.get(), .tokens = input.tokens, .out = Floats(workspace_.hidden)}));
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    TESSERA_RETURN_IF_ERROR(RunAttention(layers_[i], input, kv.layer(static_cast<int32_t>(i))));
-    TESSERA_RETURN_IF_ERROR(RunFfn(layers_[i], rows));
-  }
-  expert_bytes_read_ = mixture_runner_.TakeBytesRead();
+  TESSERA_RETURN_IF_ERROR(RunLayers(input, kv));
   // The attention buffer may be narrower than the hidden state, so the FFN's norm buffer takes the
   // gathered rows and the norm runs in place.
   TESSERA_RETURN_IF_ERROR(device_.GatherRows({.rows = input.out_rows,

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "tessera/formats/tensor_source.h"
@@ -24,6 +25,14 @@ struct LoadOptions {
   std::function<bool(int64_t, int64_t)> progress;
 };
 
+// The products of a layer: their inputs differ, so each has one of its own.
+enum class LinearSite : uint8_t { kQkv, kO, kGateUp, kDown };
+
+// Sees the input of every linear of Decoder::ForwardLayers: [rows, width] in device memory that
+// lives during the call.
+using LinearObserver =
+    std::function<Status(LinearSite site, int64_t rows, int64_t width, const float* x)>;
+
 class Decoder : public Model {
  public:
   // Reads and checks every tensor: missing, surplus, misshapen and non-finite ones are refused by
@@ -34,7 +43,10 @@ class Decoder : public Model {
 
   const ops::ModelTraits& traits() const override { return config_.traits; }
   const DecoderConfig& config() const { return config_; }
-  const ops::WeightFormat& format() const { return format_; }
+  // Of the layers' matrices; embedding, head and routers may differ.
+  const ops::WeightFormat& format() const {
+    return layers_.empty() ? format_ : layers_.front().qkv->format();
+  }
   int64_t weight_bytes() const override { return weight_bytes_ + expert_bytes_; }
   int64_t weight_bytes_read() const override { return weight_bytes_ + expert_bytes_read_; }
   Result<std::unique_ptr<kv::KvCache>> MakeKvCache(int32_t num_pages) override;
@@ -44,6 +56,10 @@ class Decoder : public Model {
                  std::span<ops::RowStats> stats) override;
   Status ForwardLogits(const ForwardInput& input, const kv::KvCache& kv,
                        std::vector<float>* logits) override;
+  // The layers alone, for calibration: hidden [rows, width] goes in and comes out. Only for devices
+  // whose memory the host can read.
+  Status ForwardLayers(const ForwardInput& input, const kv::KvCache& kv,
+                       const LinearObserver& observer, std::span<float> hidden);
 
  private:
   using Vector = std::unique_ptr<ops::DeviceBuffer>;  // f32
@@ -70,14 +86,17 @@ class Decoder : public Model {
   Status ForwardHidden(const ForwardInput& input, const kv::KvCache& kv);
   Status RunAttention(const Layer& layer, const ForwardInput& input, const ops::KvLayer& kv);
   Status RunFfn(const Layer& layer, int64_t rows);
+  Status RunLayers(const ForwardInput& input, const kv::KvCache& kv);
+  // Shows x [rows, inputs of the weight] to the observer, if there is one, and multiplies.
+  Status RunLinear(LinearSite site, const ops::LinearArgs& args);
   const ops::Matrix& head() const { return head_ ? *head_ : *embedding_; }
 
   DecoderConfig config_;
   ops::Device& device_;
-  ops::WeightFormat format_;
-  int64_t weight_bytes_ = 0;                       // read by every forward
-  int64_t expert_bytes_ = 0;                       // all routed experts
-  int64_t expert_bytes_read_ = 0;                  // by the last forward
+  ops::WeightFormat format_;       // of what the file holds as floats, and of keys and values
+  int64_t weight_bytes_ = 0;       // read by every forward
+  int64_t expert_bytes_ = 0;       // all routed experts
+  int64_t expert_bytes_read_ = 0;  // by the last forward
   std::unique_ptr<ops::Matrix> embedding_, head_;  // head_ is null when tied
   Vector final_norm_;
   std::vector<Layer> layers_;
@@ -85,6 +104,7 @@ class Decoder : public Model {
   std::vector<float> rotary_table_;  // [positions seen, rotated()]: cos | sin
   Workspace workspace_;
   MixtureRunner mixture_runner_;
+  const LinearObserver* observer_ = nullptr;  // during ForwardLayers
 };
 
 }  // namespace tessera::models
