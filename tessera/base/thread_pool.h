@@ -20,7 +20,9 @@ namespace tessera {
 // Which processors a worker may run on. The thread that calls ParallelFor belongs to the user and
 // is never bound.
 enum class Binding {
-  kAuto,  // kNode on machines with several memory nodes, otherwise kNone: docs/perf-log.md
+  // kNode on machines with several memory nodes, otherwise kNone: a worker bound to a core that
+  // another program keeps busy cannot move to the one that the waiting caller leaves idle.
+  kAuto,
   kNone,  // anywhere the process may
   kNode,  // the processors of its memory node, so that it stays with the memory it touched first
   kCore,  // one processor each; as kNode unless there is exactly one for every worker
