@@ -158,9 +158,11 @@ __attribute__((target("avx512f,avx512vnni"))) double Int8Vnni(int64_t rounds) {
     for (int c = 0; c < kChains; ++c) acc[c] = _mm512_dpbusd_epi32(acc[c], w, w);
     asm volatile("" : "+v"(w));
   }
-  __m512i sum = _mm512_setzero_si512();
-  for (const __m512i& a : acc) sum = _mm512_add_epi32(sum, a);
-  sink.fetch_add(_mm_cvtsi128_si32(_mm512_castsi512_si128(sum)));
+  __m512i sum = acc[0];
+  for (int c = 1; c < kChains; ++c) sum = _mm512_add_epi32(sum, acc[c]);
+  alignas(64) int32_t parts[16];
+  _mm512_store_si512(parts, sum);
+  sink.fetch_add(parts[0]);
   return 2.0 * kChains * 64 * static_cast<double>(rounds);
 }
 
