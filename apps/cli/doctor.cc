@@ -53,7 +53,8 @@ void Print(const api::MachineReport& report, const std::vector<DefaultModel>& mo
                    Short(report.read_gb_per_second_one), Short(report.read_gb_per_second_all)));
   for (size_t i = 0; i < report.gflops.size(); ++i) {
     Line(i == 0 ? "computing" : "",
-         fmt::format("{:<18}{} GFLOP/s", report.gflops[i].first, Short(report.gflops[i].second)));
+         fmt::format("{:<18}{} {}", report.gflops[i].first, Short(report.gflops[i].second),
+                     report.gflops[i].first.ends_with("int8") ? "GOP/s" : "GFLOP/s"));
   }
   for (size_t i = 0; i < report.devices.size(); ++i) {
     Line(i == 0 ? "accelerators" : "", report.devices[i]);

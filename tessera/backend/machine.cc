@@ -64,6 +64,8 @@ Machine ExamineMachine() {
     machine.isas.push_back(name);
     machine.gflops.emplace_back(name + " f32", cpu::PeakF32(isa) * machine.cores / 1e9);
     machine.gflops.emplace_back(name + " bf16", cpu::PeakBF16(isa) * machine.cores / 1e9);
+    const double int8 = cpu::PeakInt8(isa);
+    if (int8 > 0) machine.gflops.emplace_back(name + " int8", int8 * machine.cores / 1e9);
   }
   return machine;
 }

@@ -15,7 +15,7 @@ struct Machine {
   int64_t memory_bytes = 0, available_bytes = 0;
   double read_bandwidth_one = 0;  // bytes/s, one core, far past the last-level cache
   double read_bandwidth_all = 0;  // bytes/s, all cores
-  std::vector<std::pair<std::string, double>> gflops;  // "avx512 f32", 1e9 flop/s of all cores
+  std::vector<std::pair<std::string, double>> gflops;  // "avx512 f32", 1e9 (fl)op/s of all cores
 };
 
 // Bytes that programs can still take without swapping; 0 when the system does not say.

@@ -2,20 +2,21 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
-#include <sstream>
 
 #include "tessera/base/check.h"
 
 #ifdef __linux__
+#include <pthread.h>
 #include <sched.h>
 #endif
 
 namespace tessera {
 namespace {
 
-constexpr int32_t kOpen = 1;    // workers may still join
-constexpr int32_t kMember = 2;  // added per worker inside
+// Slot::presence.
+constexpr int32_t kOutside = 0;
+constexpr int32_t kInside = 1;   // may be running the body
+constexpr int32_t kAwaited = 2;  // inside, and the caller sleeps until it leaves
 
 // How long an idle worker, and a caller waiting for the last worker, spins before it sleeps. On a
 // 2-core Zen4 VM a spinning worker joins a loop 0.3 us after it opens and a sleeping one 14 to 24
@@ -38,10 +39,11 @@ void CpuRelax() {
 #endif
 }
 
-// Spins until done() or kSpin has passed; true if done.
+// Spins until done() or `limit` has passed; true if done.
 template <typename Done>
-bool SpinUntil(Done done) {
-  const auto deadline = std::chrono::steady_clock::now() + kSpin;
+bool SpinUntil(std::chrono::microseconds limit, Done done) {
+  if (limit.count() == 0) return done();
+  const auto deadline = std::chrono::steady_clock::now() + limit;
   do {
     for (int i = 0; i < 32; ++i) {  // a clock read costs about 20 ns, a pause 10 to 40
       if (done()) return true;
@@ -51,21 +53,68 @@ bool SpinUntil(Done done) {
   return false;
 }
 
+// Lets the calling thread run on these processors only. A failure leaves it where it may run
+// already, which is slower at worst.
+void BindThread([[maybe_unused]] const std::vector<int>& cpus) {
+#ifdef __linux__
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  for (const int cpu : cpus) {
+    if (cpu < CPU_SETSIZE) CPU_SET(cpu, &mask);
+  }
+  pthread_setaffinity_np(pthread_self(), sizeof(mask), &mask);
+#endif
+}
+
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : size_(threads > 0 ? threads : AvailableCores()) {
+ThreadPool::ThreadPool(const ThreadPoolOptions& options)
+    : size_(options.threads > 0 ? options.threads : AvailableCores()),
+      slots_(std::make_unique<Slot[]>(static_cast<size_t>(size_))) {
+  const bool real = options.topology.nodes.empty();
+  const CpuTopology topology = real ? ReadCpuTopology() : options.topology;
+  const std::vector<WorkerPlace> places = PlaceWorkers(topology, size_);
+  for (int begin = 0, end = 0; begin < size_; begin = end) {
+    while (end < size_ && places[end].node == places[begin].node) ++end;
+    neighbours_.resize(static_cast<size_t>(end), {begin, end});
+  }
+  // More threads than cores: whoever spins keeps a core from a thread that has work.
+  if (size_ <= AvailableCores()) spin_ = kSpin;
+
+  Binding binding = options.binding;
+  if (binding == Binding::kAuto) {
+    binding = topology.nodes.size() > 1 ? Binding::kNode : Binding::kNone;
+  }
   threads_.reserve(static_cast<size_t>(size_ - 1));
   for (int worker = 1; worker < size_; ++worker) {
-    threads_.emplace_back([this, worker] { WorkerMain(worker); });
+    std::vector<int> cpus;
+    if (real && binding == Binding::kCore && places[worker].cpu >= 0) {
+      cpus = {places[worker].cpu};
+    } else if (real && binding != Binding::kNone) {
+      cpus = topology.nodes[places[worker].node];
+    }
+    threads_.emplace_back([this, worker, cpus] {
+      if (!cpus.empty()) BindThread(cpus);
+      WorkerMain(worker);
+    });
   }
 }
 
 ThreadPool::~ThreadPool() {
   TESSERA_CHECK(!busy_.load());
   stop_.store(true);
-  epoch_.fetch_add(1);
+  epoch_.fetch_add(2);
   epoch_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+}
+
+std::pair<int64_t, int64_t> ThreadPool::HomeRange(int64_t n, int64_t grain, int worker) const {
+  // Borders are rounded up so that the caller, who is certain to be there, has the first grain.
+  const int64_t grains = (n + grain - 1) / grain;
+  const auto border = [&](int64_t of) {
+    return std::min(n, (grains * of + size_ - 1) / size_ * grain);
+  };
+  return {border(worker), border(worker + 1)};
 }
 
 void ThreadPool::ParallelFor(int64_t n, int64_t grain, Body body) {
@@ -76,140 +125,96 @@ void ThreadPool::ParallelFor(int64_t n, int64_t grain, Body body) {
     return;
   }
   const Inside saved = inside;
+  inside = {this, 0};
   if (size_ == 1 || n <= grain || busy_.exchange(true)) {
-    inside = {this, 0};
     body(0, n, 0);
     inside = saved;
     return;
   }
-  loop_ = {&body, n, grain};
-  next_.store(0, std::memory_order_relaxed);
-  state_.store(kOpen, std::memory_order_release);
-  epoch_.fetch_add(1, std::memory_order_release);
-  epoch_.notify_all();
-
-  RunChunks(0);
-
-  // Closing first means a worker that was never scheduled is not waited for, only those inside.
-  int32_t state = state_.fetch_sub(kOpen, std::memory_order_acq_rel) - kOpen;
-  if (state != 0 && !SpinUntil([&] { return state_.load(std::memory_order_acquire) == 0; })) {
-    while ((state = state_.load(std::memory_order_acquire)) != 0) {
-      state_.wait(state, std::memory_order_acquire);
-    }
+  loop_ = {&body, grain};
+  for (int worker = 0; worker < size_; ++worker) {
+    const auto [begin, end] = HomeRange(n, grain, worker);
+    slots_[worker].next.store(begin, std::memory_order_relaxed);
+    slots_[worker].end = end;
   }
-  busy_.store(false, std::memory_order_release);
+  // Sequentially consistent with a worker's way to sleep: it counts itself, then looks at epoch_;
+  // we change epoch_, then look at the count. One of the two sees the other. The kernel is called
+  // only when somebody sleeps.
+  epoch_.fetch_add(1);
+  WakeSleepers();
+  RunHome(0);
+  AwaitWorkers();
   inside = saved;
+  busy_.store(false, std::memory_order_release);
 }
 
-void ThreadPool::RunChunks(int worker) {
-  inside = {this, worker};
-  const Loop loop = loop_;
-  int64_t begin = next_.load(std::memory_order_relaxed);
-  while (begin < loop.n) {
-    // Half of an even share of what is left: long contiguous runs first, single grains at the end,
-    // so that a core busy with something else delays the loop by one small chunk at most.
-    const int64_t share = (loop.n - begin) / (2 * size_) / loop.grain * loop.grain;
-    const int64_t end = std::min(loop.n, begin + std::max(share, loop.grain));
-    if (!next_.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
-    (*loop.body)(begin, end, worker);
-    begin = next_.load(std::memory_order_relaxed);
+// Closing first means a worker that was never scheduled is not waited for, only those inside.
+void ThreadPool::AwaitWorkers() {
+  epoch_.fetch_add(1);  // sequentially consistent with WorkerMain's store to presence
+  for (int worker = 1; worker < size_; ++worker) {
+    std::atomic<int32_t>& presence = slots_[worker].presence;
+    if (SpinUntil(spin_, [&] { return presence.load() == kOutside; })) continue;
+    int32_t expected = kInside;
+    while (presence.compare_exchange_strong(expected, kAwaited) || expected == kAwaited) {
+      presence.wait(kAwaited);
+      expected = kInside;
+    }
   }
-  inside = {};
+}
+
+// Two at a time, each of whom wakes two more: the caller pays for two wake-ups, not for 63.
+void ThreadPool::WakeSleepers() {
+  for (int i = 0; i < 2 && sleepers_.load() > i; ++i) epoch_.notify_one();
+}
+
+void ThreadPool::RunHome(int worker) {
+  Drain(worker, worker);
+  const auto [begin, end] = neighbours_[worker];
+  for (int victim = worker + 1; victim < end; ++victim) Drain(victim, worker);
+  for (int victim = begin; victim < worker; ++victim) Drain(victim, worker);
+  for (int victim = end; victim < size_; ++victim) Drain(victim, worker);
+  for (int victim = 0; victim < begin; ++victim) Drain(victim, worker);
+}
+
+// Runs what is left of victim's home range.
+void ThreadPool::Drain(int victim, int worker) {
+  Slot& slot = slots_[victim];
+  const Loop loop = loop_;
+  int64_t begin = slot.next.load(std::memory_order_relaxed);
+  while (begin < slot.end) {
+    // Half of what is left: long contiguous runs first, single grains at the end, so that a core
+    // busy with something else delays the loop by one small chunk at most.
+    const int64_t half = (slot.end - begin) / 2 / loop.grain * loop.grain;
+    const int64_t end = std::min(slot.end, begin + std::max(half, loop.grain));
+    if (!slot.next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+    (*loop.body)(begin, end, worker);
+    begin = slot.next.load(std::memory_order_relaxed);
+  }
 }
 
 void ThreadPool::WorkerMain(int worker) {
-  int32_t seen = 0;
+  inside = {this, worker};
+  std::atomic<int32_t>& presence = slots_[worker].presence;
+  int32_t seen = 0;  // the epoch of the last loop joined, or an even one
   while (true) {
-    if (!SpinUntil([&] { return epoch_.load(std::memory_order_acquire) != seen; })) {
-      epoch_.wait(seen, std::memory_order_acquire);
-    }
-    seen = epoch_.load(std::memory_order_acquire);
-    if (stop_.load()) return;
-    int32_t state = state_.load(std::memory_order_relaxed);
-    while ((state & kOpen) != 0) {
-      if (!state_.compare_exchange_weak(state, state + kMember, std::memory_order_acquire,
-                                        std::memory_order_relaxed)) {
-        continue;
+    const auto wanted = [&](int32_t epoch) {
+      return (epoch != seen && epoch % 2 != 0) || stop_.load(std::memory_order_relaxed);
+    };
+    if (!SpinUntil(spin_, [&] { return wanted(epoch_.load(std::memory_order_acquire)); })) {
+      sleepers_.fetch_add(1);
+      for (int32_t epoch = epoch_.load(); !wanted(epoch); epoch = epoch_.load()) {
+        epoch_.wait(epoch);
       }
-      RunChunks(worker);
-      if (state_.fetch_sub(kMember, std::memory_order_acq_rel) == kMember) state_.notify_one();
-      break;
+      sleepers_.fetch_sub(1);
+      WakeSleepers();
     }
+    if (stop_.load()) return;
+    // The caller closes epoch_, then looks for us; we say that we are inside, then look at epoch_.
+    presence.store(kInside);
+    seen = epoch_.load();
+    if (seen % 2 != 0) RunHome(worker);
+    if (presence.exchange(kOutside) == kAwaited) presence.notify_one();
   }
-}
-
-namespace internal {
-namespace {
-
-// First line of a file, empty if it cannot be read.
-std::string FirstLine(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
-int RoundedUp(double quota, double period) {
-  if (quota <= 0 || period <= 0) return 0;
-  return std::max(1, static_cast<int>((quota + period - 1) / period));
-}
-
-// cpu.max: "max 100000" or "150000 100000".
-int QuotaV2(const std::string& folder) {
-  std::istringstream line(FirstLine(folder + "/cpu.max"));
-  double quota = 0, period = 0;
-  return line >> quota >> period ? RoundedUp(quota, period) : 0;
-}
-
-int QuotaV1(const std::string& folder) {
-  std::istringstream quota_line(FirstLine(folder + "/cpu.cfs_quota_us"));
-  std::istringstream period_line(FirstLine(folder + "/cpu.cfs_period_us"));
-  double quota = 0, period = 0;  // quota is -1 when unlimited
-  return (quota_line >> quota) && (period_line >> period) ? RoundedUp(quota, period) : 0;
-}
-
-}  // namespace
-
-int CgroupCpuQuota(const std::string& membership, const std::string& cgroup_root) {
-  int tightest = 0;
-  const auto tighten = [&](int quota) {
-    if (quota > 0 && (tightest == 0 || quota < tightest)) tightest = quota;
-  };
-  std::istringstream lines(membership);
-  std::string line;
-  while (std::getline(lines, line)) {  // "hierarchy:controllers:path"
-    const size_t first = line.find(':');
-    const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
-    const bool v2 = controllers == ",,";
-    if (!v2 && controllers.find(",cpu,") == std::string::npos) continue;
-    // A limit may sit on any ancestor. Inside a container the path may be that of the host and
-    // absent here, but the container's own limit is then at the root.
-    std::string path = line.substr(second + 1);
-    while (true) {
-      tighten(v2 ? QuotaV2(cgroup_root + path) : QuotaV1(cgroup_root + "/cpu" + path));
-      if (path.empty()) break;
-      path.resize(path.find_last_of('/') == std::string::npos ? 0 : path.find_last_of('/'));
-    }
-  }
-  return tightest;
-}
-
-}  // namespace internal
-
-int AvailableCores() {
-  int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-#ifdef __linux__
-  cpu_set_t mask;
-  if (sched_getaffinity(0, sizeof(mask), &mask) == 0) cores = std::max(1, CPU_COUNT(&mask));
-  std::ifstream file("/proc/self/cgroup");
-  std::stringstream membership;
-  membership << file.rdbuf();
-  const int quota = internal::CgroupCpuQuota(membership.str(), "/sys/fs/cgroup");
-  if (quota > 0) cores = std::min(cores, quota);
-#endif
-  return cores;
 }
 
 }  // namespace tessera

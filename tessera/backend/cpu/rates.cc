@@ -149,6 +149,54 @@ __attribute__((target("amx-tile,amx-bf16"))) double BF16Amx(int64_t rounds) {
   return 2.0 * 4 * 16 * 16 * 32 * static_cast<double>(rounds);
 }
 
+__attribute__((target("avx512f,avx512vnni"))) double Int8Vnni(int64_t rounds) {
+  __m512i acc[kChains] = {};
+  for (__m512i& a : acc) asm volatile("" : "+v"(a));
+  __m512i w = _mm512_set1_epi8(1);
+  for (int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 12
+    for (int c = 0; c < kChains; ++c) acc[c] = _mm512_dpbusd_epi32(acc[c], w, w);
+    asm volatile("" : "+v"(w));
+  }
+  __m512i sum = acc[0];
+  for (int c = 1; c < kChains; ++c) sum = _mm512_add_epi32(sum, acc[c]);
+  alignas(64) int32_t parts[16];
+  _mm512_store_si512(parts, sum);
+  sink.fetch_add(parts[0]);
+  return 2.0 * kChains * 64 * static_cast<double>(rounds);
+}
+
+__attribute__((target("amx-tile,amx-int8"))) double Int8Amx(int64_t rounds) {
+  alignas(64) uint8_t config[64] = {};
+  config[0] = 1;
+  for (int tile = 0; tile < 8; ++tile) {
+    config[16 + 2 * tile] = 64;  // bytes per row
+    config[48 + tile] = 16;      // rows
+  }
+  _tile_loadconfig(config);
+  alignas(64) int8_t ones[1024];
+  std::fill(ones, ones + 1024, int8_t{1});
+  _tile_loadd(4, ones, 64);
+  _tile_loadd(5, ones, 64);
+  _tile_loadd(6, ones, 64);
+  _tile_loadd(7, ones, 64);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t i = 0; i < rounds; ++i) {
+    _tile_dpbssd(0, 4, 6);
+    _tile_dpbssd(1, 4, 7);
+    _tile_dpbssd(2, 5, 6);
+    _tile_dpbssd(3, 5, 7);
+  }
+  alignas(64) int32_t out[256];
+  _tile_stored(0, out, 64);
+  _tile_release();
+  sink.fetch_add(out[0]);
+  return 2.0 * 4 * 16 * 16 * 64 * static_cast<double>(rounds);
+}
+
 #endif
 
 double ReadClock(clockid_t clock) {
@@ -223,6 +271,14 @@ double PeakBF16(cpu::Isa isa) {
   if (isa == cpu::Isa::kAmx) return BestRate(BF16Amx);
 #endif
   return PeakF32(isa);
+}
+
+double PeakInt8([[maybe_unused]] cpu::Isa isa) {
+#if defined(__x86_64__)
+  if (isa == cpu::Isa::kAvx512Vnni || isa == cpu::Isa::kAvx512Bf16) return BestRate(Int8Vnni);
+  if (isa == cpu::Isa::kAmx) return BestRate(Int8Amx);
+#endif
+  return 0;
 }
 
 }  // namespace tessera::cpu

@@ -26,4 +26,8 @@ double ReadBandwidth(const void* data, int64_t bytes, ThreadPool& pool);
 double PeakF32(cpu::Isa isa);
 double PeakBF16(cpu::Isa isa);
 
+// The same for int8 inputs with int32 sums, in operations (multiply and add) per second; 0 at
+// levels that have no instruction for it.
+double PeakInt8(cpu::Isa isa);
+
 }  // namespace tessera::cpu
