@@ -98,8 +98,8 @@ const CommitRuleEntry& Klass() {
       .name = "klass",
       .source = "KLASS, arXiv 2511.05664",
       .help = "predictions that are confident and have stopped changing from step to step",
-      .main_option = "confidence",
-      .options = {FloatOption("confidence", 0.9, 0, 2, "confidence that must be exceeded"),
+      .main_option = "least",
+      .options = {FloatOption("least", 0.9, 0, 2, "confidence that must be exceeded"),
                   FloatOption("kl", 0.01, 0, 1e6, "divergence in nats that a step stays below"),
                   IntOption("history", 2, 0, 1 << 20, "steps in a row that must be stable"),
                   IntOption("top", 64, 1, 64, "tokens whose probability is followed"),
@@ -108,7 +108,7 @@ const CommitRuleEntry& Klass() {
       .make = [](const Options& options) -> std::unique_ptr<CommitRule> {
         const auto get = [&](const char* name) { return static_cast<int32_t>(options.Int(name)); };
         return std::make_unique<KlassRule>(
-            KlassRule::Settings{.confidence = static_cast<float>(options.Float("confidence")),
+            KlassRule::Settings{.confidence = static_cast<float>(options.Float("least")),
                                 .kl = static_cast<float>(options.Float("kl")),
                                 .history = get("history"),
                                 .top = get("top"),

@@ -27,7 +27,7 @@ Indices Step(RuleUnderTest& rule, const std::vector<float>& p) {
 }
 
 TEST(KlassRule, CommitsWhatIsConfidentAndHasBeenStableLongEnough) {
-  RuleUnderTest rule(commit::Klass(), {{"confidence", "0.6"}, {"kl", "0.01"}, {"history", "2"}});
+  RuleUnderTest rule(commit::Klass(), {{"least", "0.6"}, {"kl", "0.01"}, {"history", "2"}});
   const std::vector<float> p = {0.7f, 0.2f, 0.1f};
   EXPECT_EQ(Step(rule, p), (Indices{1})) << "nothing qualifies: the quota's best";
   EXPECT_EQ(Step(rule, p), (Indices{1})) << "one divergence is not two";
@@ -35,7 +35,7 @@ TEST(KlassRule, CommitsWhatIsConfidentAndHasBeenStableLongEnough) {
 }
 
 TEST(KlassRule, AChangeStartsTheCountAnew) {
-  RuleUnderTest rule(commit::Klass(), {{"confidence", "0.6"}, {"kl", "0.01"}, {"history", "1"}});
+  RuleUnderTest rule(commit::Klass(), {{"least", "0.6"}, {"kl", "0.01"}, {"history", "1"}});
   Step(rule, {0.7f, 0.2f, 0.1f});
   // KL = 0.9 ln(0.9/0.7) + 0.05 ln(0.05/0.2) + 0.05 ln(0.05/0.1) = 0.122
   EXPECT_EQ(Step(rule, {0.9f, 0.05f, 0.05f}), (Indices{1}));
@@ -44,7 +44,7 @@ TEST(KlassRule, AChangeStartsTheCountAnew) {
 
 TEST(KlassRule, MeasuresTheDivergenceOfTheListedTokensAndTheRest) {
   for (const char* kl : {"0.121", "0.123"}) {
-    RuleUnderTest rule(commit::Klass(), {{"confidence", "0.6"}, {"kl", kl}, {"history", "1"}});
+    RuleUnderTest rule(commit::Klass(), {{"least", "0.6"}, {"kl", kl}, {"history", "1"}});
     Step(rule, {0.7f, 0.2f, 0.1f});
     EXPECT_EQ(Step(rule, {0.9f, 0.05f, 0.05f}),
               kl == std::string("0.123") ? (Indices{0}) : (Indices{1}));
