@@ -60,10 +60,11 @@ struct PlanGroup {
 
 // One prediction Commit wants.
 struct OutRow {
-  int32_t row = 0;            // plan row whose logits are read
-  int32_t position = 0;       // canvas position they predict; keys the noise
-  int32_t guidance_row = -1;  // plan row of the unconditional twin
-  int32_t history = 0;        // StepPlan::history[0, history) feeds the repetition penalty
+  int32_t row = 0;                  // plan row whose logits are read
+  int32_t position = 0;             // canvas position they predict; keys the noise
+  int32_t guidance_row = -1;        // plan row of the unconditional twin
+  int32_t history = 0;              // StepPlan::history[0, history) feeds the repetition penalty
+  std::vector<TokenId> probe = {};  // ids whose probability is returned; empty: StepPlan::probe
 };
 
 // What one sequence wants evaluated in one forward.
@@ -78,7 +79,7 @@ struct StepPlan {
   float guidance_scale = 0;
   int32_t noise_step = 0;  // part of the noise key; 0 when drafting must not change text
   std::vector<TokenId> history;
-  std::vector<TokenId> probe;  // ids whose probability every out row returns
+  std::vector<TokenId> probe;  // ids whose probability the out rows return
   int32_t reused = 0;          // rows seen whose K/V an earlier forward stored
   int32_t probes = 0;          // rows that only measure
 

@@ -46,7 +46,7 @@ void Batch::Add(const Sequence& sequence) {
          .sampling = plan.sampling,
          .key = {.seed = sequence.seed(), .position = out.position, .step = plan.noise_step},
          .history = std::span(plan.history).first(static_cast<size_t>(out.history)),
-         .probe = plan.probe});
+         .probe = out.probe.empty() ? plan.probe : out.probe});
   }
   stats_.resize(requests_.size());
 }

@@ -16,9 +16,11 @@ namespace tessera::decode {
 // An undecided position of the window and what the model predicts there.
 struct Candidate {
   int32_t position = 0;
-  TokenId token = 0;     // would be committed
-  float confidence = 0;  // its probability; lowered for end-of-text when that is asked for
+  TokenId token = 0;      // would be committed
+  float confidence = 0;   // its probability; lowered for end-of-text when that is asked for
+  float probability = 0;  // reported with the commit; not lowered
   const RowStats* stats = nullptr;
+  std::span<const float> probed = {};  // plain probabilities of the ids that Probe asked for
 };
 
 struct CommitContext {
@@ -38,6 +40,15 @@ class CommitRule {
   virtual Status Begin(int32_t undecided, int32_t num_windows) {
     (void)undecided, (void)num_windows;
     return OkStatus();
+  }
+  // Length of RowStats::top that the rule reads.
+  virtual int32_t top_n() const { return 0; }
+  // Appends the ids whose probability at this undecided position the rule wants. Called for each
+  // candidate before its forward, in ascending order.
+  virtual void Probe(int32_t position, std::vector<TokenId>* ids) { (void)position, (void)ids; }
+  // May replace token, confidence and probability of candidates before Select sees them.
+  virtual void Adjust(const CommitContext& context, std::span<Candidate> candidates) {
+    (void)context, (void)candidates;
   }
   // Appends the indices (into candidates) to commit, in any order, each once. A rule commits at
   // least one candidate per call, or decoding stops with an error.

@@ -33,6 +33,7 @@ DiffusionStrategy::DiffusionStrategy(const ModelTraits& traits, const DiffusionC
       canvas_(std::move(canvas)),
       layout_(traits),
       drift_(config.drift_probes, config.drift_refresh) {
+  sampling_.top_n = std::max(sampling_.top_n, commit_->top_n());
   sampling_.banned.push_back(traits_.mask_id);
   if (config_.end_of_text == EndOfText::kNever) {
     sampling_.suppressed.insert(sampling_.suppressed.end(), traits_.stop_ids.begin(),
@@ -92,6 +93,11 @@ Result<StepPlan> DiffusionStrategy::Plan(const SequenceView& view, const StepBud
   plan.noise_step = view.step;
   if (config_.end_of_text == EndOfText::kLast) plan.probe = traits_.stop_ids;
   layout_.AddRows(view, cache, window_.hidden, Wanted(view, cache), &plan);
+  for (OutRow& out : plan.out) {
+    commit_->Probe(out.position, &out.probe);
+    if (!out.probe.empty())
+      out.probe.insert(out.probe.begin(), plan.probe.begin(), plan.probe.end());
+  }
   if (config_.guidance > 0) layout_.AddGuidanceTwin(view, config_.guidance, &plan);
   drift_.AddTo(view,
                {.computed = layout_.rows(),
@@ -122,11 +128,13 @@ Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const St
     Candidate candidate{.position = plan.out[i].position,
                         .token = stats[i].sampled,
                         .confidence = stats[i].p_sampled,
-                        .stats = &stats[i]};
+                        .probability = stats[i].p_sampled,
+                        .stats = &stats[i],
+                        .probed = std::span(stats[i].p_probe).subspan(plan.probe.size())};
     if (config_.end_of_text == EndOfText::kLast) {
       // LLaDA takes the softmax without the end-of-text ids, so other tokens gain.
       float stop = 0;
-      for (const float p : stats[i].p_probe) stop += p;
+      for (size_t j = 0; j < plan.probe.size(); ++j) stop += stats[i].p_probe[j];
       candidate.confidence = IsStop(candidate.token) ? 0 : candidate.confidence / (1 - stop);
     }
     candidates.push_back(candidate);
@@ -143,14 +151,20 @@ Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const St
   if (predict_ == Predict::kFirstToken) {
     chosen.push_back(0);
   } else {
-    commit_->Select({.candidates = candidates,
-                     .window_step = window_step_,
-                     .window_undecided = window_undecided_,
-                     .window_length = window_.end - window_.begin,
-                     .num_windows = window_.num_windows,
-                     .canvas_undecided = CountUndecided(view, 0, view.canvas()),
-                     .key = {.seed = view.seed, .position = 0, .step = view.step}},
-                    &chosen);
+    const CommitContext context{.candidates = candidates,
+                                .window_step = window_step_,
+                                .window_undecided = window_undecided_,
+                                .window_length = window_.end - window_.begin,
+                                .num_windows = window_.num_windows,
+                                .canvas_undecided = CountUndecided(view, 0, view.canvas()),
+                                .key = {.seed = view.seed, .position = 0, .step = view.step}};
+    commit_->Adjust(context, candidates);
+    for (Candidate& candidate : candidates) {
+      // The rule may have replaced the token.
+      const bool waits = config_.end_of_text == EndOfText::kLast && IsStop(candidate.token);
+      if (waits) candidate.confidence = 0;
+    }
+    commit_->Select(context, &chosen);
     ++window_step_;
     canvas_->Adjust(view, candidates, &chosen);
   }
@@ -162,7 +176,7 @@ Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const St
     const Candidate& candidate = candidates[static_cast<size_t>(index)];
     outcome.commits.push_back({.position = candidate.position,
                                .token = candidate.token,
-                               .confidence = candidate.stats->p_sampled});
+                               .confidence = candidate.probability});
   }
   cache_->Ran({.view = view, .candidates = candidates, .commits = outcome.commits});
   outcome.canvas_end = canvas_->EndAfter(view, candidates, outcome.commits);
