@@ -98,7 +98,8 @@ double Least(const std::vector<double>& values) {
   return *std::min_element(values.begin(), values.end());
 }
 
-// Copies of one weight matrix: at least 1.2 GB (this Xeon has 480 MB of L3), so none is still in a cache when its turn comes.
+// Copies of one weight matrix: at least 1.2 GB (this Xeon has 480 MB of L3), so none is still in a
+// cache when its turn comes.
 std::vector<std::unique_ptr<cpu::PackedMatrix>> MakeWeights(int64_t out, int64_t in,
                                                             ops::WeightFormat format,
                                                             ThreadPool& pool) {

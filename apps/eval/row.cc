@@ -129,13 +129,15 @@ Result<Row> RowFromJson(const json& value) {
   };
   if (value.contains("refused")) {
     take("refused", row.refused);
+    if (wrong.empty() && row.refused.empty()) wrong = "refused";
   } else {
-    take("run", row.result.cases);  // what every result has
+    take("run", row.result.cases);  // what every result has, at least 1
+    if (wrong.empty() && row.result.cases == 0) wrong = "run";
     VisitResult(row.result, take_if_there);
     VisitLikelihood(row.result, take_if_there);
   }
   if (value.contains("machine")) take("machine", row.machine);
-  if (!wrong.empty()) return BadData("'{}' is missing or of the wrong type", wrong);
+  if (!wrong.empty()) return BadData("'{}' is missing or of the wrong type, or empty", wrong);
   return row;
 }
 

@@ -21,13 +21,13 @@ using TokenId = int32_t;
 
 struct LoadOptions {
   std::string device = "cpu";
-  std::string isa = "auto";    // cpu: auto | generic | avx2 | avx512 | avx512bf16 | amx
-  int threads = 0;             // cpu: 0 = all available cores
+  std::string isa = "auto";  // cpu: auto | generic | avx2 | avx512 | avx512bf16 | amx
+  int threads = 0;           // cpu: 0 = all available cores
   // Format of the weight matrices: auto (as stored), f32, bf16, int8, int4, or with the inputs per
   // scale int8-gN, int4-gN, int4-gN-asym.
   std::string dtype = "auto";
-  TokenId mask_id = -1;        // for checkpoints whose config does not name the mask token
-  std::string tokenizer;       // file or folder; "" = the model's own folder
+  TokenId mask_id = -1;   // for checkpoints whose config does not name the mask token
+  std::string tokenizer;  // file or folder; "" = the model's own folder
   // (bytes read, bytes in all); return false to cancel.
   std::function<bool(int64_t, int64_t)> progress;
 };

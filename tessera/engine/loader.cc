@@ -71,8 +71,7 @@ Status CheckMemory(const OpenedModel& opened, const std::optional<ops::WeightFor
       "{}: the weights need {:.1f} GiB as {}, {:.1f} GiB of memory are free; less is needed by "
       "bf16, "
       "int8 and int4",
-      opened.files.folder, needed / kGiB, format ? ops::Name(*format) : "stored",
-      available / kGiB);
+      opened.files.folder, needed / kGiB, format ? ops::Name(*format) : "stored", available / kGiB);
 }
 
 }  // namespace

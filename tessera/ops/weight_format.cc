@@ -20,9 +20,8 @@ std::string Name(const WeightFormat& format) {
 Result<WeightFormat> ParseWeightFormat(std::string_view text) {
   const auto refused = [&] {
     return InvalidArgument(
-        "weight format '{}': accepted: f32, bf16, int8, int4, int8-gN, int4-gN, int4-gN-asym with "
-        "N "
-        "inputs per scale: 32, 64, 128, 256, or 0 for all of them",
+        "dtype: got '{}', accepted: auto, f32, bf16, int8, int4, int8-gN, int4-gN, int4-gN-asym "
+        "with N inputs per scale: 32, 64, 128, 256, or 0 for all of them",
         text);
   };
   std::string_view rest = text;
