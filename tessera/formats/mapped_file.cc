@@ -14,11 +14,15 @@
 namespace tessera {
 namespace {
 
+// MADV_POPULATE_READ of Linux 5.14, which older headers lack; older kernels refuse it, harmlessly.
+constexpr int kPopulateRead = 22;
+
 int AdviceFlag(MapAdvice advice) {
   switch (advice) {
     case MapAdvice::kNormal: return MADV_NORMAL;
     case MapAdvice::kSequential: return MADV_SEQUENTIAL;
     case MapAdvice::kWillNeed: return MADV_WILLNEED;
+    case MapAdvice::kPopulate: return kPopulateRead;
     case MapAdvice::kDontNeed: return MADV_DONTNEED;
   }
   return MADV_NORMAL;

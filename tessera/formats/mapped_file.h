@@ -19,6 +19,7 @@ enum class MapAdvice {
   kNormal,
   kSequential,  // read ahead aggressively
   kWillNeed,    // start reading now
+  kPopulate,    // read and map all pages before returning: one call instead of a fault per page
   kDontNeed,    // drop the pages; a later read fetches them again from the file
 };
 

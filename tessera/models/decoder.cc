@@ -34,6 +34,7 @@ class Decoder::Loader {
 
   // The same, or integers with scales where the file holds them.
   Result<ops::MatrixPart> ReadWeight(const std::string& name, const Shape& shape) {
+    source_.Advise(name, MapAdvice::kPopulate);
     if (source_.FindQuantized(name) == nullptr) {
       TESSERA_ASSIGN_OR_RETURN(TensorView tensor, Read(name, shape));
       return ops::MatrixPart(std::move(tensor));

@@ -234,6 +234,12 @@ Result<Parts> PartsFromGguf(const GgufMetadata& metadata) {
     return NotFound("{}: holds no tokenizer: key 'tokenizer.ggml.model' is missing",
                     metadata.name());
   }
+  // What the public converter writes for a model without a vocabulary.
+  if (const auto model = metadata.GetString("tokenizer.ggml.model");
+      model.ok() && (*model == "no_vocab" || *model == "none")) {
+    return NotFound("{}: holds no tokenizer: key 'tokenizer.ggml.model' is '{}'", metadata.name(),
+                    *model);
+  }
   Result<Parts> parts = Build(metadata);
   // Some messages begin with the file already.
   if (!parts.ok() && !parts.status().message().starts_with(metadata.name())) {

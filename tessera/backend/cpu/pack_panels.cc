@@ -135,7 +135,8 @@ bool PanelPacker::PackCodes(const SourceRow* rows, std::byte* to) {
   const Header header = HeaderOf(format_);
   const int64_t tile = std::min<int64_t>(64, layout_.segment);
   const int64_t groups_of_row = (in_ + ops::GroupOf(format_) - 1) / ops::GroupOf(format_);
-  std::fill(to, to + layout_.panel_bytes, std::byte{0});
+  const bool full = in_ == padded_in_ && rows[kPanel - 1].part != nullptr;
+  std::fill(to, to + (full ? layout_.codes : layout_.panel_bytes), std::byte{0});
   std::byte* codes = to + layout_.codes;
   bool fits = true;
   for (int64_t o = 0; o < kPanel; ++o) {
@@ -165,7 +166,14 @@ bool PanelPacker::PackCodes(const SourceRow* rows, std::byte* to) {
       }
       continue;
     }
-    for (int64_t k = 0; k < in_; k += 64) {
+    int64_t k = 0;
+    for (; k + 64 <= in_; k += 64) {  // of a fixed length, so that it becomes vector code
+      std::byte* line = codes + k / 2 * kPanel + o * 32;
+      for (int64_t j = 0; j < 32; ++j) {
+        line[j] = (from[k + j] & std::byte{15}) | from[k + 32 + j] << 4;
+      }
+    }
+    for (; k < in_; k += 64) {
       std::byte* line = codes + k / 2 * kPanel + o * 32;
       const int64_t low = std::min<int64_t>(32, in_ - k);
       const int64_t high = std::clamp<int64_t>(in_ - k - 32, 0, 32);
