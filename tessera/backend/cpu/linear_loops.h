@@ -107,21 +107,32 @@ void PackRowBlocks(const PackRowsArgs& a) {
   }
 }
 
-// acc [panels][16] of one row -> y.
-inline void StoreRow(const PanelsArgs& a, int64_t row, int64_t panel, int64_t panels,
-                     const float* acc) {
-  const int64_t feature = panel * 16;
-  const int64_t count = Min(panels * 16, a.out - feature);
-  float* y = a.y + row * a.y_stride + (panel - a.panel_begin) * 16;
-  const float* bias = a.bias == nullptr ? nullptr : a.bias + feature;
-  if (bias != nullptr && a.accumulate) {
+// y[0, count) = (accumulate ? y : 0) + (acc + bias); a count known when compiling is one register.
+inline void StoreFeatures(float* __restrict y, const float* __restrict acc,
+                          const float* __restrict bias, int accumulate, int64_t count) {
+  if (bias != nullptr && accumulate) {
     for (int64_t i = 0; i < count; ++i) y[i] = y[i] + (acc[i] + bias[i]);
   } else if (bias != nullptr) {
     for (int64_t i = 0; i < count; ++i) y[i] = acc[i] + bias[i];
-  } else if (a.accumulate) {
+  } else if (accumulate) {
     for (int64_t i = 0; i < count; ++i) y[i] = y[i] + acc[i];
   } else {
     for (int64_t i = 0; i < count; ++i) y[i] = acc[i];
+  }
+}
+
+// acc [panels][16] of one row -> y.
+inline void StoreRow(const PanelsArgs& a, int64_t row, int64_t panel, int64_t panels,
+                     const float* acc) {
+  for (int64_t p = 0; p < panels; ++p) {
+    const int64_t feature = (panel + p) * 16;
+    float* y = a.y + row * a.y_stride + feature - a.panel_begin * 16;
+    const float* bias = a.bias == nullptr ? nullptr : a.bias + feature;
+    if (feature + 16 <= a.out) {
+      StoreFeatures(y, acc + p * 16, bias, a.accumulate, 16);
+    } else {
+      StoreFeatures(y, acc + p * 16, bias, a.accumulate, a.out - feature);
+    }
   }
 }
 
