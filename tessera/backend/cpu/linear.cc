@@ -10,12 +10,14 @@ namespace {
 // Panels per unit of work: even, because kernels work on two panels at a time.
 constexpr int64_t kGrain = 2;
 
-const LinearKernel& KernelFor(const LinearKernels& kernels, const PackedMatrix& weight) {
+const LinearKernel& KernelFor(const LinearKernels& kernels, const PackedMatrix& weight,
+                              int64_t rows) {
+  const bool one = rows == 1 && kernels.has_one_row && weight.layout().segment >= 64;
   switch (weight.format().type) {
     case ops::WeightType::kF32: return kernels.f32;
     case ops::WeightType::kBF16: return kernels.bf16;
-    case ops::WeightType::kInt8: return kernels.int8;
-    case ops::WeightType::kInt4: return kernels.int4;
+    case ops::WeightType::kInt8: return one ? kernels.int8_one_row : kernels.int8;
+    case ops::WeightType::kInt4: return one ? kernels.int4_one_row : kernels.int4;
   }
   return kernels.f32;
 }
@@ -46,7 +48,10 @@ const LinearKernels& GetLinearKernels(Isa isa) {
                                             .f32 = avx512::kLinearF32,
                                             .bf16 = avx512::kLinearBf16,
                                             .int8 = avx512vnni::kLinearInt8,
-                                            .int4 = avx512vnni::kLinearInt4};
+                                            .int4 = avx512vnni::kLinearInt4,
+                                            .has_one_row = true,
+                                            .int8_one_row = avx512vnni::kDotInt8,
+                                            .int4_one_row = avx512vnni::kDotInt4};
       return kernels;
     }
     case Isa::kAvx512Bf16: {
@@ -54,7 +59,10 @@ const LinearKernels& GetLinearKernels(Isa isa) {
                                             .f32 = avx512::kLinearF32,
                                             .bf16 = avx512bf16::kLinearBf16,
                                             .int8 = avx512vnni::kLinearInt8,
-                                            .int4 = avx512vnni::kLinearInt4};
+                                            .int4 = avx512vnni::kLinearInt4,
+                                            .has_one_row = true,
+                                            .int8_one_row = avx512vnni::kDotInt8,
+                                            .int4_one_row = avx512vnni::kDotInt4};
       return kernels;
     }
     case Isa::kAmx: {
@@ -62,7 +70,10 @@ const LinearKernels& GetLinearKernels(Isa isa) {
                                             .f32 = avx512::kLinearF32,
                                             .bf16 = amx::kLinearBf16,
                                             .int8 = amx::kLinearInt8,
-                                            .int4 = amx::kLinearInt4};
+                                            .int4 = amx::kLinearInt4,
+                                            .has_one_row = true,
+                                            .int8_one_row = avx512vnni::kDotInt8,
+                                            .int4_one_row = avx512vnni::kDotInt4};
       return kernels;
     }
 #endif
@@ -79,7 +90,7 @@ const LinearKernels& GetLinearKernels(Isa isa) {
 
 PackedRows PackRows(const float* x, int64_t rows, const PackedMatrix& weight,
                     const LinearKernels& kernels, ThreadPool& pool, Scratch& scratch) {
-  const LinearKernel& kernel = KernelFor(kernels, weight);
+  const LinearKernel& kernel = KernelFor(kernels, weight, rows);
   const int64_t padded_rows =
       (rows + kernel.row_multiple - 1) / kernel.row_multiple * kernel.row_multiple;
   const QuantLayout& layout = weight.layout();

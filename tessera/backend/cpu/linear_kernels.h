@@ -79,6 +79,10 @@ struct LinearKernels {
   LinearKernel bf16;
   LinearKernel int8;
   LinearKernel int4;
+  // Integer kernels for a single row and segments of at least 64, where there are faster ones.
+  bool has_one_row = false;
+  LinearKernel int8_one_row = {};
+  LinearKernel int4_one_row = {};
 };
 
 // Static: an inline function would be a weak symbol, built with instruction-set flags in some
@@ -106,6 +110,8 @@ extern const LinearKernel kLinearBf16;
 namespace avx512vnni {
 extern const LinearKernel kLinearInt8;
 extern const LinearKernel kLinearInt4;
+extern const LinearKernel kDotInt8;
+extern const LinearKernel kDotInt4;
 }  // namespace avx512vnni
 namespace avx512bf16 {
 extern const LinearKernel kLinearBf16;

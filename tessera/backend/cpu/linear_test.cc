@@ -31,7 +31,7 @@ std::string FormatName(const WeightFormat& format) {
 
 constexpr float kPoison = -12345.5f;  // outputs before a call; no case produces it
 constexpr int64_t kMaxRows = 257;
-constexpr int64_t kRowCounts[] = {0, 1, 2, 3, 12, 13, 32, 33, 64, kMaxRows};
+constexpr int64_t kRowCounts[] = {0, 1, 2, 3, 4, 5, 12, 13, 32, 33, 64, kMaxRows};
 
 // The levels of this machine, and the AMX kernel on the tile model.
 std::vector<LinearKernels> AllKernels() {
