@@ -26,7 +26,8 @@ constexpr const char* kExamples =
     "  tessera bench\n"
     "  tessera bench --strategies \"threshold=2;threshold=0.9;factor\" --limit 200 --by-task\n"
     "  tessera bench -m ~/models/LLaDA-8B --twin none --prompt \"Explain tides.\" --repeat 5\n"
-    "  tessera bench --forward -m /tmp/llada-8b --rows 1,8,32 --keys 512\n";
+    "  tessera bench --forward -m /tmp/llada-8b --rows 1,8,32 --keys 512\n"
+    "  tessera bench cpu --help      LLaDA-8B's shapes against this machine's limits\n";
 
 struct BenchOptions {
   ModelOptions model;
@@ -209,6 +210,8 @@ Status BenchStrategies(const BenchOptions& options) {
 }  // namespace
 
 Status BenchCommand(const Args& args) {
+  if (!args.empty() && args.front() == "cpu")
+    return BenchCpuCommand({args.begin() + 1, args.end()});
   BenchOptions options;
   TESSERA_ASSIGN_OR_RETURN(const bool go_on, ParseBench(args, &options));
   if (!go_on) return OkStatus();

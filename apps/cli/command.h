@@ -20,6 +20,7 @@ using Args = std::vector<std::string>;
 Status RunCommand(const Args& args);
 Status ChatCommand(const Args& args);
 Status BenchCommand(const Args& args);
+Status BenchCpuCommand(const Args& args);  // after "bench cpu"
 Status EvalCommand(const Args& args);
 Status ReplayCommand(const Args& args);
 Status ScoreCommand(const Args& args);

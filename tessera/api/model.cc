@@ -513,4 +513,30 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const LoadOp
   return std::unique_ptr<Model>(std::move(model));
 }
 
+Result<std::unique_ptr<Model>> Model::Synthetic(SyntheticSize size, int32_t layers,
+                                                const LoadOptions& options) {
+  const bool small = size == SyntheticSize::kSmall;
+  const nlohmann::json config = {{"architectures", {"LLaDAModelLM"}},
+                                 {"d_model", small ? 256 : 4096},
+                                 {"n_layers", layers},
+                                 {"n_heads", small ? 4 : 32},
+                                 {"mlp_hidden_size", small ? 768 : 12288},
+                                 {"vocab_size", small ? 1000 : 126464},
+                                 {"max_sequence_length", 4096},
+                                 {"weight_tying", false},
+                                 {"mask_token_id", 7}};
+  TESSERA_ASSIGN_OR_RETURN(engine::LoadedModel loaded,
+                           engine::MakeSyntheticModel(config, {.path = "",
+                                                               .device = options.device,
+                                                               .isa = options.isa,
+                                                               .threads = options.threads,
+                                                               .dtype = options.dtype,
+                                                               .progress = options.progress}));
+  ModelInfo info = InfoOf(loaded.model->config(), *loaded.architecture);
+  info.device = std::string(loaded.device->name());
+  info.dtype = ops::Name(loaded.model->format());
+  info.weight_bytes = loaded.model->weight_bytes();
+  return std::unique_ptr<Model>(new ModelImpl(std::move(loaded), std::move(info)));
+}
+
 }  // namespace tessera::api

@@ -158,6 +158,12 @@ class Model {
   // `path`: a Hugging Face checkpoint folder, a .gguf file, or a llama2.c .bin file.
   static Result<std::unique_ptr<Model>> Load(const std::string& path, const LoadOptions& options);
 
+  // LLaDA-8B's shapes with random weights made in memory, for timing: `layers` of its 32, or a
+  // small network of as many layers. options.dtype names the format; there is no tokenizer.
+  enum class SyntheticSize { k8B, kSmall };
+  static Result<std::unique_ptr<Model>> Synthetic(SyntheticSize size, int32_t layers,
+                                                  const LoadOptions& options);
+
   virtual const ModelInfo& info() const = 0;
 
   // `special`: recognise special tokens in the text and add those that the tokenizer adds.

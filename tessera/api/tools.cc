@@ -162,4 +162,14 @@ MachineReport ExamineMachine() {
           .devices = {"cuda: this build has no CUDA backend"}};
 }
 
+struct BandwidthProbe::Impl {
+  backend::BandwidthProbe probe;
+};
+
+BandwidthProbe::BandwidthProbe(int threads, bool small)
+    : impl_(new Impl{backend::BandwidthProbe(threads, small)}) {}
+BandwidthProbe::~BandwidthProbe() = default;
+int BandwidthProbe::threads() const { return impl_->probe.threads(); }
+double BandwidthProbe::Measure() { return impl_->probe.Measure(); }
+
 }  // namespace tessera::api

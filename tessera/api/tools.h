@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -70,5 +71,19 @@ struct MachineReport {
   std::vector<std::string> devices;                    // accelerators and why there are none
 };
 MachineReport ExamineMachine();
+
+// Bytes per second that `threads` threads (0: all cores) read memory with, far past any cache;
+// `small`: a buffer that is quick to make, for tests.
+class BandwidthProbe {
+ public:
+  explicit BandwidthProbe(int threads, bool small = false);
+  ~BandwidthProbe();
+  int threads() const;
+  double Measure();  // about 0.2 s
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace tessera::api

@@ -15,7 +15,7 @@ namespace tessera::backend {
 namespace {
 
 // Larger than any last-level cache of the machines we know, small enough for a laptop.
-constexpr int64_t kProbeBytes = int64_t{512} << 20;
+constexpr int64_t kProbeBytes = int64_t{1280} << 20;
 
 // The value of the first line of `path` that begins with `key`, after the colon.
 std::string ReadField(const char* path, const std::string& key) {
@@ -30,19 +30,19 @@ std::string ReadField(const char* path, const std::string& key) {
   return "";
 }
 
-double BestBandwidth(const Buffer& buffer, int threads) {
-  ThreadPool pool(threads);
-  double best = 0;
-  for (int i = 0; i < 3; ++i) {
-    best = std::max(best, cpu::ReadBandwidth(buffer.data(), kProbeBytes, pool));
-  }
-  return best;
-}
-
 }  // namespace
 
 int64_t AvailableMemory() {
   return std::atoll(ReadField("/proc/meminfo", "MemAvailable").c_str()) * 1024;
+}
+
+BandwidthProbe::BandwidthProbe(int threads, bool small)
+    : pool_(threads), buffer_(static_cast<size_t>(small ? int64_t{16} << 20 : kProbeBytes)) {
+  std::fill_n(buffer_.as<uint64_t>(), buffer_.bytes() / 8, uint64_t{0x0123456789abcdef});
+}
+
+double BandwidthProbe::Measure() {
+  return cpu::ReadBandwidth(buffer_.data(), static_cast<int64_t>(buffer_.bytes()), pool_);
 }
 
 Machine ExamineMachine() {
@@ -53,11 +53,9 @@ Machine ExamineMachine() {
   machine.memory_bytes = sysconf(_SC_PHYS_PAGES) * page;
   machine.available_bytes = AvailableMemory();
 
-  Buffer buffer(static_cast<size_t>(std::min(kProbeBytes, machine.available_bytes / 4)));
-  if (buffer.bytes() == static_cast<size_t>(kProbeBytes)) {
-    std::fill_n(buffer.as<uint64_t>(), buffer.bytes() / 8, uint64_t{0x0123456789abcdef});
-    machine.read_bandwidth_one = BestBandwidth(buffer, 1);
-    machine.read_bandwidth_all = BestBandwidth(buffer, machine.cores);
+  if (kProbeBytes <= machine.available_bytes / 4) {
+    machine.read_bandwidth_one = BandwidthProbe(1).Measure();
+    machine.read_bandwidth_all = BandwidthProbe(machine.cores).Measure();
   }
   for (const cpu::Isa isa : cpu::AvailableIsas()) {
     const std::string name(cpu::Name(isa));

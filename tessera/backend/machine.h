@@ -6,6 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "tessera/base/thread_pool.h"
+#include "tessera/tensor/tensor.h"
+
 namespace tessera::backend {
 
 struct Machine {
@@ -20,6 +23,20 @@ struct Machine {
 
 // Bytes that programs can still take without swapping; 0 when the system does not say.
 int64_t AvailableMemory();
+
+// Bytes per second that threads read memory with, measured whenever asked: for floors of timings
+// beside it. Holds a buffer that no last-level cache we know holds (the largest seen is 480 MB).
+class BandwidthProbe {
+ public:
+  // `small`: a buffer of 16 MiB, for tests.
+  explicit BandwidthProbe(int threads, bool small = false);
+  int threads() const { return pool_.size(); }
+  double Measure();  // about 0.2 s
+
+ private:
+  ThreadPool pool_;
+  Buffer buffer_;
+};
 
 // Takes a few seconds: it measures.
 Machine ExamineMachine();

@@ -7,6 +7,7 @@
 #include "tessera/backend/registry.h"
 #include "tessera/models/gguf.h"
 #include "tessera/models/hugging_face.h"
+#include "tessera/models/synthetic_source.h"
 
 namespace tessera::engine {
 namespace {
@@ -109,6 +110,27 @@ Result<LoadedModel> LoadModel(const LoadSpec& spec) {
   TESSERA_ASSIGN_OR_RETURN(
       loaded.model, models::Decoder::Load(opened.config, *opened.files.tensors, *loaded.device,
                                           {.format = format, .progress = spec.progress}));
+  return loaded;
+}
+
+Result<LoadedModel> MakeSyntheticModel(const nlohmann::json& config, const LoadSpec& spec) {
+  TESSERA_ASSIGN_OR_RETURN(const ops::WeightFormat format, ops::ParseWeightFormat(spec.dtype));
+  LoadedModel loaded;
+  TESSERA_ASSIGN_OR_RETURN(loaded.device, OpenDevice(spec));
+  TESSERA_ASSIGN_OR_RETURN(const JsonObject object, JsonObject::Of(config, "synthetic config"));
+  TESSERA_ASSIGN_OR_RETURN(loaded.architecture, models::FindArchitecture(object));
+  TESSERA_ASSIGN_OR_RETURN(const models::DecoderConfig decoder, loaded.architecture->parse(object));
+  loaded.default_strategy = loaded.architecture->default_strategy;
+  const models::SyntheticSource weights(decoder, format);
+  const int64_t available = backend::AvailableMemory();
+  if (available > 0 && weights.total_bytes() > available) {
+    return ResourceExhausted("{} layers need {:.1f} GB as {}, {:.1f} GB of memory are free",
+                             decoder.layers, static_cast<double>(weights.total_bytes()) / 1e9,
+                             ops::Name(format), static_cast<double>(available) / 1e9);
+  }
+  TESSERA_ASSIGN_OR_RETURN(loaded.model,
+                           models::Decoder::Load(decoder, weights, *loaded.device,
+                                                 {.format = format, .progress = spec.progress}));
   return loaded;
 }
 

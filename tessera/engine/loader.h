@@ -47,4 +47,8 @@ struct LoadedModel {
 Result<std::unique_ptr<ops::Device>> OpenDevice(const LoadSpec& spec);
 Result<LoadedModel> LoadModel(const LoadSpec& spec);
 
+// A network described by `config` with random weights that never touch a disk, for timing;
+// spec.path is not used, spec.dtype may not be "auto".
+Result<LoadedModel> MakeSyntheticModel(const nlohmann::json& config, const LoadSpec& spec);
+
 }  // namespace tessera::engine
