@@ -1,6 +1,7 @@
 #include "tessera/backend/machine.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -38,6 +39,10 @@ int64_t AvailableMemory() {
 
 BandwidthProbe::BandwidthProbe(int threads, bool small)
     : pool_(threads), buffer_(static_cast<size_t>(small ? int64_t{16} << 20 : kProbeBytes)) {
+  // Huge pages, as packed weights have them: a hint, for whole pages.
+  constexpr uintptr_t kPage = 4096;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(buffer_.data()) + kPage - 1) / kPage * kPage;
+  madvise(reinterpret_cast<void*>(begin), buffer_.bytes() - kPage, MADV_HUGEPAGE);
   std::fill_n(buffer_.as<uint64_t>(), buffer_.bytes() / 8, uint64_t{0x0123456789abcdef});
 }
 
