@@ -195,6 +195,8 @@ Status BenchCpuCommand(const Args& args) {
                     {"ms", 1e3 * c.seconds},
                     {"rows_per_second", speed},
                     {"weight_bytes", c.bytes},
+                    {"gb_per_second", c.bytes / c.seconds / 1e9},
+                    {"tflop_per_second", c.flop / c.seconds / 1e12},
                     {"read_gb_per_second", c.bandwidth / 1e9},
                     {"floor_ms", 1e3 * floor},
                     {"times_floor", c.seconds / floor}});
@@ -207,8 +209,11 @@ Status BenchCpuCommand(const Args& args) {
                {"cases", list}});
     return OkStatus();
   }
-  Out().Print("{} of {} layers, {} threads, {} cached keys{}\n\n{}", options.layers, kLayers,
-              probe.threads(), options.keys,
+  const std::string layers =
+      options.layers < kLayers
+          ? fmt::format("{} layers, scaled from 1 and {}", kLayers, options.layers)
+          : fmt::format("{} layers", kLayers);
+  Out().Print("{}, {} threads, {} cached keys{}\n\n{}", layers, probe.threads(), options.keys,
               options.quick ? "; a small network, made to be quick" : "; LLaDA-8B's shapes",
               table.ToString());
   return OkStatus();
