@@ -2,8 +2,8 @@
 //
 // bf16 weights: activations are rounded to bf16 (nearest even) once per call, products are summed
 // in f32. f32 weights: everything is f32. Integer weights: activations are rounded to bytes per row
-// and segment, see QuantLayout. A row's result is bit-identical at a given level whatever the number
-// of rows, the thread count and the panel range: one summation order per output.
+// and segment, see QuantLayout. A row's result is bit-identical at a given level whatever the
+// number of rows, the thread count and the panel range: one summation order per output.
 #pragma once
 
 #include <cstdint>
