@@ -10,6 +10,17 @@
 #include "apps/cli/text_util.h"
 
 namespace tessera::cli {
+namespace {
+
+// ", 2 edited, 1 taken back", or nothing.
+std::string Revised(const api::StepView& view) {
+  std::string text;
+  if (!view.edited.empty()) text += fmt::format(", {} edited", view.edited.size());
+  if (!view.remasked.empty()) text += fmt::format(", {} taken back", view.remasked.size());
+  return text;
+}
+
+}  // namespace
 
 CanvasView::CanvasView(const api::Model& model, Scope scope, int frame_ms)
     : model_(model),
@@ -45,11 +56,13 @@ std::vector<Cell> CanvasView::Cells(const api::StepView& view) const {
     cells.push_back(std::move(cell));
   }
   const size_t first = view.canvas.size() - cells.size();
-  for (const api::Placed& placed : view.placed) {
-    const auto position = static_cast<size_t>(placed.position);
-    if (position < first || position >= view.canvas.size()) continue;
-    Cell& cell = cells[position - first];
-    if (cell.kind == Cell::Kind::kDecided) cell.kind = Cell::Kind::kFresh;
+  for (const std::span<const api::Placed> changes : {view.placed, view.edited}) {
+    for (const api::Placed& placed : changes) {
+      const auto position = static_cast<size_t>(placed.position);
+      if (position < first || position >= view.canvas.size()) continue;
+      Cell& cell = cells[position - first];
+      if (cell.kind == Cell::Kind::kDecided) cell.kind = Cell::Kind::kFresh;
+    }
   }
   return cells;
 }
@@ -63,13 +76,14 @@ void CanvasView::Step(const api::StepView& view) {
   const auto decided = static_cast<int64_t>(cells.size()) - undecided;
   if (on_terminal()) {
     if (frame_.count() > 0 && StopSignal() == 0) std::this_thread::sleep_until(painted_ + frame_);
-    PaintCanvas(fmt::format("step {} · {} of {} rows · {} placed · {} of {} decided", view.step + 1,
-                            view.kind, view.rows, view.placed.size(), decided, cells.size()),
-                cells);
+    PaintCanvas(
+        fmt::format("step {} · {} of {} rows · {} placed{} · {} of {} decided", view.step + 1,
+                    view.kind, view.rows, view.placed.size(), Revised(view), decided, cells.size()),
+        cells);
     painted_ = Clock::now();
   } else {
-    Out().Print("{:>4}  {:<8}  {:>4} rows  {:>3} placed  {:>4}/{}  {}\n", view.step + 1, view.kind,
-                view.rows, view.placed.size(), decided, cells.size(),
+    Out().Print("{:>4}  {:<8}  {:>4} rows  {:>3} placed{}  {:>4}/{}  {}\n", view.step + 1,
+                view.kind, view.rows, view.placed.size(), Revised(view), decided, cells.size(),
                 OneLine(PlainCanvas(cells), 1 << 20));
     Out().Flush();
   }

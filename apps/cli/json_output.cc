@@ -55,6 +55,8 @@ Json ToJson(const api::GenerateMetrics& metrics, const Rates& rates) {
            {{"forwards", metrics.drift_forwards},
             {"mean", metrics.drift_mean},
             {"max", metrics.drift_max}}},
+          {"edited", metrics.edited},
+          {"remasked", metrics.remasked},
           {"drafted", metrics.drafted},
           {"accepted", metrics.accepted},
           {"seconds", rates.seconds},

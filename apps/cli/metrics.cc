@@ -40,6 +40,8 @@ std::string StatsLine(const Rates& rates, const api::GenerateMetrics& metrics) {
     extras +=
         fmt::format(" · drift {} (max {})", Short(metrics.drift_mean), Short(metrics.drift_max));
   }
+  if (metrics.edited > 0) extras += fmt::format(" · {} edited", Thousands(metrics.edited));
+  if (metrics.remasked > 0) extras += fmt::format(" · {} taken back", Thousands(metrics.remasked));
   if (metrics.drafted > 0) {
     extras += fmt::format(" · {} of {} drafted tokens accepted", metrics.accepted, metrics.drafted);
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "apps/eval/errors.h"
 
@@ -48,6 +49,13 @@ class Fields {
     };
     return Has(key, fits) ? object_[key].get<std::vector<api::TokenId>>()
                           : std::vector<api::TokenId>();
+  }
+  // Empty when it is absent.
+  std::vector<int32_t> OptionalIds(const char* key) {
+    return object_.contains(key) ? Ids(key) : std::vector<int32_t>();
+  }
+  std::vector<api::Placed> OptionalPlaced(const char* key) {
+    return object_.contains(key) ? Placed(key) : std::vector<api::Placed>();
   }
   std::vector<api::Placed> Placed(const char* key) {
     const auto fits = [](const json& v) {
@@ -102,6 +110,12 @@ RecordedRun ReadRequest(Fields* fields) {
   return run;
 }
 
+Json ToJson(std::span<const api::Placed> placed) {
+  Json list = Json::array();
+  for (const api::Placed& p : placed) list.push_back({p.position, p.token, p.confidence});
+  return list;
+}
+
 Json RequestLine(int64_t run, const std::string& version, const api::ModelInfo& model,
                  const std::string& model_hash, const api::GenerateRequest& request) {
   const api::SamplingOptions& s = request.sampling;
@@ -140,15 +154,13 @@ int64_t Recorder::Follow(const api::ModelInfo& model, const std::string& model_h
   file_ << RequestLine(run, version_, model, model_hash, *request).dump() << '\n';
   const auto before = std::move(request->on_step);
   request->on_step = [this, run, before](const api::StepView& step) {
-    Json placed = Json::array();
-    for (const api::Placed& p : step.placed) {
-      placed.push_back({p.position, p.token, p.confidence});
-    }
-    const Json line = {{"run", run},
-                       {"step", step.step},
-                       {"kind", step.kind},
-                       {"rows", step.rows},
-                       {"placed", placed}};
+    Json line = {{"run", run},
+                 {"step", step.step},
+                 {"kind", step.kind},
+                 {"rows", step.rows},
+                 {"placed", ToJson(step.placed)}};
+    if (!step.edited.empty()) line["edited"] = ToJson(step.edited);
+    if (!step.remasked.empty()) line["remasked"] = step.remasked;
     file_ << line.dump() << '\n';
     return before == nullptr || before(step);
   };
@@ -196,7 +208,9 @@ Result<std::vector<RecordedRun>> ParseRecording(std::string_view text, const std
         RecordedStep step{.step = static_cast<int32_t>(fields.Integer("step", 0, kMaxId)),
                           .kind = fields.Text("kind"),
                           .rows = static_cast<int32_t>(fields.Integer("rows", 0, kMaxId)),
-                          .placed = fields.Placed("placed")};
+                          .placed = fields.Placed("placed"),
+                          .edited = fields.OptionalPlaced("edited"),
+                          .remasked = fields.OptionalIds("remasked")};
         if (fields.wrong().empty() && step.step != static_cast<int32_t>(known.steps.size())) {
           return bad(fmt::format("step {} after {} steps", step.step, known.steps.size()));
         }
@@ -224,7 +238,9 @@ Result<RecordedRun> RunAgain(api::Model& model, const RecordedRun& recorded) {
     again.steps.push_back({.step = step.step,
                            .kind = std::string(step.kind),
                            .rows = step.rows,
-                           .placed = {step.placed.begin(), step.placed.end()}});
+                           .placed = {step.placed.begin(), step.placed.end()},
+                           .edited = {step.edited.begin(), step.edited.end()},
+                           .remasked = {step.remasked.begin(), step.remasked.end()}});
     return true;
   };
   TESSERA_ASSIGN_OR_RETURN(const api::GenerateResult result, model.Generate(request));
@@ -241,6 +257,31 @@ std::string FirstDifference(const RecordedRun& recorded, const RecordedRun& agai
                        json(known ? model.TokenText(id) : "")
                            .dump(-1, ' ', false, json::error_handler_t::replace));
   };
+  // "position ...", or nothing.
+  const auto difference = [&](const char* word, const std::vector<api::Placed>& a,
+                              const std::vector<api::Placed>& b) -> std::string {
+    for (size_t j = 0; j < std::min(a.size(), b.size()); ++j) {
+      const api::Placed& p = a[j];
+      const api::Placed& q = b[j];
+      if (p.position != q.position) {
+        return fmt::format("position {}: recorded {}, now position {}: {}", p.position,
+                           token(p.token), q.position, token(q.token));
+      }
+      if (p.token != q.token) {
+        return fmt::format("position {}: recorded {}, now {}", p.position, token(p.token),
+                           token(q.token));
+      }
+      if (!(std::abs(p.confidence - q.confidence) <= tolerance)) {
+        return fmt::format("position {}: recorded confidence {:.6f}, now {:.6f}", p.position,
+                           p.confidence, q.confidence);
+      }
+    }
+    if (a.size() == b.size()) return "";
+    const bool less = a.size() > b.size();
+    const api::Placed& first = less ? a[b.size()] : b[a.size()];
+    return fmt::format("position {}: {} {}: {}", first.position, less ? "no longer" : "newly", word,
+                       token(first.token));
+  };
   const size_t steps = std::min(recorded.steps.size(), again.steps.size());
   for (size_t i = 0; i < steps; ++i) {
     const RecordedStep& a = recorded.steps[i];
@@ -249,27 +290,15 @@ std::string FirstDifference(const RecordedRun& recorded, const RecordedRun& agai
       return fmt::format("step {}: recorded a {} forward of {} rows, now a {} forward of {} rows",
                          i, a.kind, a.rows, b.kind, b.rows);
     }
-    for (size_t j = 0; j < std::min(a.placed.size(), b.placed.size()); ++j) {
-      const api::Placed& p = a.placed[j];
-      const api::Placed& q = b.placed[j];
-      if (p.position != q.position) {
-        return fmt::format("step {}, position {}: recorded {}, now position {}: {}", i, p.position,
-                           token(p.token), q.position, token(q.token));
-      }
-      if (p.token != q.token) {
-        return fmt::format("step {}, position {}: recorded {}, now {}", i, p.position,
-                           token(p.token), token(q.token));
-      }
-      if (!(std::abs(p.confidence - q.confidence) <= tolerance)) {
-        return fmt::format("step {}, position {}: recorded confidence {:.6f}, now {:.6f}", i,
-                           p.position, p.confidence, q.confidence);
+    for (const auto& [word, p, q] :
+         {std::tuple("placed", &a.placed, &b.placed), std::tuple("edited", &a.edited, &b.edited)}) {
+      if (const std::string what = difference(word, *p, *q); !what.empty()) {
+        return fmt::format("step {}, {}", i, what);
       }
     }
-    if (a.placed.size() != b.placed.size()) {
-      const bool less = a.placed.size() > b.placed.size();
-      const api::Placed& first = less ? a.placed[b.placed.size()] : b.placed[a.placed.size()];
-      return fmt::format("step {}, position {}: {} {}", i, first.position,
-                         less ? "no longer placed:" : "newly placed:", token(first.token));
+    if (a.remasked != b.remasked) {
+      return fmt::format("step {}: recorded positions {} taken back, now {}", i,
+                         json(a.remasked).dump(), json(b.remasked).dump());
     }
   }
   if (recorded.steps.size() != again.steps.size()) {

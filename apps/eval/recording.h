@@ -2,6 +2,7 @@
 //
 //   {"run": 0, "model": ..., "strategy": ..., "prompt": [ids], ...}        once per request
 //   {"run": 0, "step": 0, "kind": "full", "rows": 96, "placed": [[position, id, confidence], ...]}
+//       and, where tokens were replaced or taken back, "edited": as placed, "remasked": [positions]
 //   {"run": 0, "end": "stop", "output": [ids]}
 #pragma once
 
@@ -21,7 +22,8 @@ struct RecordedStep {
   int32_t step = 0;
   std::string kind;
   int32_t rows = 0;
-  std::vector<api::Placed> placed;
+  std::vector<api::Placed> placed, edited;
+  std::vector<int32_t> remasked;
 };
 
 struct RecordedRun {

@@ -91,6 +91,21 @@ TEST_F(Recording, NamesTheFirstStepAndPositionThatDiffer) {
             "run 0, step 2, position 4: recorded 1000000 \"\", now 97 \"a\"");
 }
 
+TEST_F(Recording, EditsAndRemasksBelongToAStep) {
+  const std::string text = Record();
+  const auto with = [&](const std::string& more) {
+    return Compare(Replace(text, "[[4,97,0.75]]", "[[4,97,0.75]]," + more));
+  };
+  EXPECT_EQ(with("\"edited\":[],\"remasked\":[]"), "same");
+  EXPECT_EQ(with("\"edited\":[[3,98,0.5]]"),
+            "run 0, step 2, position 3: no longer edited: 98 \"b\"");
+  EXPECT_EQ(with("\"remasked\":[2,3]"),
+            "run 0, step 2: recorded positions [2,3] taken back, now []");
+  EXPECT_EQ(with("\"edited\":[[3,98]]").find("unreadable: f:"), 0u);
+  EXPECT_EQ(with("\"remasked\":[-1]").find("unreadable: f:"), 0u);
+  EXPECT_EQ(with("\"remasked\":3").find("unreadable: f:"), 0u);
+}
+
 TEST_F(Recording, FilesThatAreNotWholeAreRefused) {
   const std::string text = Record();
   const auto lines = Split(text, "\n");

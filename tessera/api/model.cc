@@ -93,15 +93,20 @@ class Follower {
       sent_ = event.final_end;
     }
     if (!request_.on_step) return true;
-    placed_.clear();
-    for (const decode::Placement& commit : event.commits) {
-      placed_.push_back(
-          {.position = commit.position, .token = commit.token, .confidence = commit.confidence});
-    }
+    const auto copy = [](std::span<const decode::Placement> from, std::vector<Placed>* to) {
+      to->clear();
+      for (const decode::Placement& p : from) {
+        to->push_back({.position = p.position, .token = p.token, .confidence = p.confidence});
+      }
+    };
+    copy(event.commits, &placed_);
+    copy(event.edits, &edited_);
     return request_.on_step({.step = event.step,
                              .kind = KindName(event.kind),
                              .rows = event.rows,
                              .placed = placed_,
+                             .edited = edited_,
+                             .remasked = event.remasks,
                              .canvas = event.canvas,
                              .confidence = event.confidence,
                              .prompt_length = prompt_length_});
@@ -130,7 +135,7 @@ class Follower {
   int32_t sent_;
   std::optional<text::IncrementalDecoder> decoder_;
   std::string text_;
-  std::vector<Placed> placed_;
+  std::vector<Placed> placed_, edited_;
 };
 
 class ModelImpl : public Model {
@@ -350,6 +355,8 @@ Result<GenerateResult> ModelImpl::ToResult(engine::Completion completion, Follow
       .drift_forwards = m.drift_steps,
       .drift_mean = m.drift_steps == 0 ? 0 : m.drift_sum / static_cast<double>(m.drift_steps),
       .drift_max = m.drift_max,
+      .edited = m.edited,
+      .remasked = m.remasked,
       .drafted = m.drafted,
       .accepted = m.accepted,
       .seconds = m.seconds,

@@ -81,8 +81,10 @@ struct StepView {
   std::string_view kind;  // full | window | finalise
   int32_t rows = 0;       // evaluated in this step
   std::span<const Placed> placed;
-  std::span<const TokenId> canvas;    // prompt included; the mask token where undecided
-  std::span<const float> confidence;  // per position; 0 where undecided or given
+  std::span<const Placed> edited = {};     // decided tokens that were replaced
+  std::span<const int32_t> remasked = {};  // positions whose token was taken back
+  std::span<const TokenId> canvas;         // prompt included; the mask token where undecided
+  std::span<const float> confidence;       // per position; 0 where undecided or given
   int32_t prompt_length = 0;
 };
 
@@ -112,6 +114,7 @@ struct GenerateMetrics {
   int64_t dropped = 0;       // canvas positions given up behind the end of the text
   int64_t drift_forwards = 0;  // that measured how far reused rows have drifted, 0 to 1:
   double drift_mean = 0, drift_max = 0;
+  int64_t edited = 0, remasked = 0;  // decided tokens that were replaced, or taken back
   int64_t drafted = 0, accepted = 0;
   double seconds = 0;  // first plan to last commit, loading and tokenising excluded
   double first_forward_seconds = 0;

@@ -61,6 +61,10 @@ OptionSpec ChoiceOption(std::string name, std::string value, std::vector<std::st
           .help = std::move(help)};
 }
 
+OptionSpec TextOption(std::string name, std::string value, std::string help) {
+  return ChoiceOption(std::move(name), std::move(value), {}, std::move(help));
+}
+
 std::string AcceptedValues(const OptionSpec& spec) {
   if (std::holds_alternative<bool>(spec.default_value)) return "on|off";
   if (std::holds_alternative<std::string>(spec.default_value)) {

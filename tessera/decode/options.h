@@ -29,6 +29,7 @@ OptionSpec FloatOption(std::string name, double value, double min, double max, s
 OptionSpec BoolOption(std::string name, bool value, std::string help);
 OptionSpec ChoiceOption(std::string name, std::string value, std::vector<std::string> choices,
                         std::string help);
+OptionSpec TextOption(std::string name, std::string value, std::string help);
 
 // "0..1", "on|off", "a|b|c": what the option accepts.
 std::string AcceptedValues(const OptionSpec& spec);

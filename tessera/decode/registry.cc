@@ -146,7 +146,8 @@ Status CheckDrift(const Options& options, const CachePolicyEntry& cache) {
 }
 
 Result<std::unique_ptr<Strategy>> MakeDiffusion(std::vector<Item> items, const ModelTraits& traits,
-                                                ops::SamplingSpec sampling) {
+                                                ops::SamplingSpec sampling,
+                                                const ArtefactLoader& load) {
   if (traits.mask_id < 0) {
     return InvalidArgument(
         "a commit rule needs a model with a mask token, which this one lacks: use ar or lookup");
@@ -207,6 +208,8 @@ Result<std::unique_ptr<Strategy>> MakeDiffusion(std::vector<Item> items, const M
   TESSERA_RETURN_IF_ERROR(
       ApplyOptions(items, {&rule_member, &cache_member, &canvas_member, &extras, &shared}));
 
+  TESSERA_ASSIGN_OR_RETURN(auto commit_rule, MakeCommitRule(*rule, rule_member.options,
+                                                            {.traits = traits, .load = load}));
   TESSERA_ASSIGN_OR_RETURN(auto cache_policy, cache->make(cache_member.options, traits));
   TESSERA_ASSIGN_OR_RETURN(auto canvas_policy, canvas->make(canvas_member.options, traits));
   TESSERA_ASSIGN_OR_RETURN(canvas_policy,
@@ -221,9 +224,10 @@ Result<std::unique_ptr<Strategy>> MakeDiffusion(std::vector<Item> items, const M
                      : eos == "never" ? EndOfText::kNever
                                       : EndOfText::kFree,
       .drift_probes = static_cast<int32_t>(shared.options.Int("drift")),
-      .drift_refresh = static_cast<float>(shared.options.Float("drift_refresh"))};
+      .drift_refresh = static_cast<float>(shared.options.Float("drift_refresh")),
+      .revisions = static_cast<int32_t>(shared.options.Int("revisions"))};
   return std::unique_ptr<Strategy>(std::make_unique<DiffusionStrategy>(
-      traits, config, std::move(sampling), rule->make(rule_member.options), std::move(cache_policy),
+      traits, config, std::move(sampling), std::move(commit_rule), std::move(cache_policy),
       std::move(canvas_policy)));
 }
 
@@ -283,12 +287,13 @@ std::vector<MemberInfo> ListMembers() {
 }
 
 Result<std::unique_ptr<Strategy>> MakeStrategy(std::string_view text, const ModelTraits& traits,
-                                               const ops::SamplingSpec& sampling) {
+                                               const ops::SamplingSpec& sampling,
+                                               const ArtefactLoader& load) {
   TESSERA_ASSIGN_OR_RETURN(std::vector<Item> items, SplitItems(text));
   if (!items.empty() && (items.front().name == "ar" || items.front().name == "lookup")) {
     return MakeCausal(std::move(items), traits, sampling);
   }
-  return MakeDiffusion(std::move(items), traits, sampling);
+  return MakeDiffusion(std::move(items), traits, sampling, load);
 }
 
 }  // namespace tessera::decode

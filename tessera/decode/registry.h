@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tessera/base/status.h"
+#include "tessera/decode/artefact.h"
 #include "tessera/decode/options.h"
 #include "tessera/decode/strategy.h"
 
@@ -30,8 +31,10 @@ std::vector<MemberInfo> ListMembers();
 //   RULE or RULE=VALUE        a commit rule, its main option set to VALUE
 //   cache=NAME, canvas=NAME   the other two slots
 //   OPTION=VALUE              an option of a chosen member
-// Errors name the item and what is accepted. `sampling` holds the request's sampling parameters.
+// Errors name the item and what is accepted. `sampling` holds the request's sampling parameters,
+// `load` reads the files that trained rules need.
 Result<std::unique_ptr<Strategy>> MakeStrategy(std::string_view text, const ModelTraits& traits,
-                                               const ops::SamplingSpec& sampling);
+                                               const ops::SamplingSpec& sampling,
+                                               const ArtefactLoader& load = {});
 
 }  // namespace tessera::decode

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <utility>
@@ -33,8 +34,9 @@ inline constexpr int kNumForwardKinds = 3;
 
 // What a strategy may see of its sequence.
 struct SequenceView {
-  std::span<const TokenId> tokens;     // canvas; the mask token where undecided
-  const std::vector<bool>* committed;  // [canvas]; independent of token ids
+  std::span<const TokenId> tokens;         // canvas; the mask token where undecided
+  const std::vector<bool>* committed;      // [canvas]; independent of token ids
+  std::span<const float> confidence = {};  // [canvas]; of the step that placed it, else 0
   int32_t prompt_length = 0;
   int32_t output_end = 0;  // positions >= output_end are never output (0: canvas still growing)
   int32_t step = 0;        // forwards done for this sequence
@@ -92,8 +94,22 @@ struct Placement {
   float confidence = 0;  // probability at the step that placed it
 };
 
+// StepOutcome::open_from of a strategy that never changes what it has decided.
+inline constexpr int32_t kAllFinal = std::numeric_limits<int32_t>::max();
+
+// How often one position may be edited or taken back; more is an error of the strategy. Every step
+// commits, revises or stores K/V, so this bounds the forwards of a request.
+inline constexpr int32_t kMaxRevisions = 64;
+
+// What a step changes; a position is in one of the first three lists at most. Given positions never
+// change, nor do final ones.
 struct StepOutcome {
   std::vector<Placement> commits;  // undecided, or appended at the canvas end in ascending order
+  std::vector<Placement> edits;    // decided positions whose token is replaced
+  std::vector<int32_t> remasks;    // decided positions that become undecided again
+  // Positions from here on may still be edited or taken back; decided ones before it are final and
+  // may be streamed. A sequence ends only when its output is final.
+  int32_t open_from = kAllFinal;
   std::vector<std::pair<int32_t, int32_t>> kv_moves;  // slots to copy (from, to), in order
   bool stored_kv = false;  // progress without commits: prefill chunks and finalise passes
   int32_t drafted = 0;     // proposed tokens this step
@@ -107,6 +123,8 @@ class Strategy {
  public:
   virtual ~Strategy() = default;
 
+  // Upper bound of the K/V rows it uses for each position of the canvas, a constant aside.
+  virtual int32_t slots_per_position() const { return 2; }
   // Canvas length to begin with for this prompt and output limit; refuses what cannot work.
   virtual Result<int32_t> BeginCanvas(int32_t prompt_length, int32_t max_new_tokens) = 0;
   virtual Result<StepPlan> Plan(const SequenceView& view, const StepBudget& budget) = 0;

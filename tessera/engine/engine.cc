@@ -19,11 +19,11 @@ std::unique_ptr<Completion> ErrorCompletion(Status status) {
 
 }  // namespace
 
-// Canvas rounded to whole blocks, twice for guidance, a page each for rounding.
+// Canvas rounded to whole blocks, and a page each for rounding and for scratch.
 int64_t Engine::SlotsFor(const Request& request) const {
   const int64_t canvas = static_cast<int64_t>(request.prompt.size()) + request.max_new_tokens +
                          2 * std::max(model_.traits().block, 1);
-  return 2 * canvas + 2 * ops::kPageRows;
+  return request.strategy->slots_per_position() * canvas + 2 * ops::kPageRows;
 }
 
 Result<int64_t> Engine::Submit(Request request) {

@@ -27,7 +27,8 @@ struct Metrics {
   int64_t dropped = 0;       // canvas positions given up behind the end of the text
   int64_t drift_steps = 0;   // forwards that measured drift, and over them:
   double drift_sum = 0, drift_max = 0;
-  int64_t committed = 0;  // positions decided, also those past the end of the text
+  int64_t committed = 0;  // positions decided, also past the end of the text, or once more
+  int64_t edited = 0, remasked = 0;  // decided tokens that were replaced, or taken back
   int64_t drafted = 0, accepted = 0;
   double seconds = 0;        // from the first plan to the last commit
   double first_seconds = 0;  // to the end of the first forward (prefill)
@@ -45,6 +46,8 @@ struct StepEvent {
   decode::ForwardKind kind = decode::ForwardKind::kFull;
   int32_t rows = 0;
   std::span<const decode::Placement> commits;
+  std::span<const decode::Placement> edits;
+  std::span<const int32_t> remasks;
   std::span<const TokenId> canvas;  // mask token where undecided
   const std::vector<bool>* committed = nullptr;
   std::span<const float> confidence;  // per canvas position; 0 where undecided

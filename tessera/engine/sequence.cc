@@ -6,8 +6,8 @@
 namespace tessera::engine {
 namespace {
 
-// Steps in a row that may neither commit nor store anything. Every rule commits in every step, so
-// a second one is already a bug; the margin costs nothing.
+// Steps in a row that may neither commit, revise nor store anything. Every rule commits in every
+// step but its last look at a window, so a second one is already a bug; the margin costs nothing.
 constexpr int32_t kMaxIdleSteps = 4;
 
 }  // namespace
@@ -57,8 +57,10 @@ Result<std::unique_ptr<Sequence>> Sequence::Create(int64_t id, Request request,
     sequence->undecided_ += !given;
   }
   sequence->confidence_.assign(static_cast<size_t>(length), 0);
+  sequence->given_ = sequence->committed_;
+  sequence->revisions_.assign(static_cast<size_t>(length), 0);
   sequence->completion_.metrics.prompt_tokens = sequence->prompt_length_;
-  sequence->UpdateFinalEnd();
+  sequence->UpdateFinalEnd(decode::kAllFinal);
   // Nothing to decide: an empty request is complete, not an error.
   const bool grows = traits.mask_id < 0 || traits.attention == ops::AttentionKind::kCausal;
   if (sequence->undecided_ == 0 && (!grows || wanted.max_new_tokens == 0)) {
@@ -70,6 +72,7 @@ Result<std::unique_ptr<Sequence>> Sequence::Create(int64_t id, Request request,
 decode::SequenceView Sequence::View() const {
   return {.tokens = canvas_,
           .committed = &committed_,
+          .confidence = confidence_,
           .prompt_length = prompt_length_,
           .output_end = output_end_,
           .step = step_,
@@ -146,6 +149,8 @@ Status Sequence::Place(const decode::Placement& placement) {
     canvas_.push_back(placement.token);
     committed_.push_back(true);
     confidence_.push_back(placement.confidence);
+    given_.push_back(false);
+    revisions_.push_back(0);
     return OkStatus();
   }
   if (position < 0 || position > static_cast<int32_t>(canvas_.size()) ||
@@ -156,6 +161,41 @@ Status Sequence::Place(const decode::Placement& placement) {
   committed_[static_cast<size_t>(position)] = true;
   confidence_[static_cast<size_t>(position)] = placement.confidence;
   --undecided_;
+  return OkStatus();
+}
+
+Status Sequence::CountRevision(int32_t position) {
+  if (position < final_end_ || position >= static_cast<int32_t>(canvas_.size()) ||
+      !committed_[static_cast<size_t>(position)] || given_[static_cast<size_t>(position)]) {
+    return Internal("the strategy revises position {}, which is undecided, given or final",
+                    position);
+  }
+  if (++revisions_[static_cast<size_t>(position)] > decode::kMaxRevisions) {
+    return Internal("the strategy revises position {} more than {} times", position,
+                    decode::kMaxRevisions);
+  }
+  return OkStatus();
+}
+
+Status Sequence::Revise() {
+  for (const decode::Placement& edit : outcome_.edits) {
+    TESSERA_RETURN_IF_ERROR(CountRevision(edit.position));
+    if (edit.token < 0 || edit.token >= traits_.vocab_size) {
+      return Internal("the strategy writes token {} outside the vocabulary", edit.token);
+    }
+    canvas_[static_cast<size_t>(edit.position)] = edit.token;
+    confidence_[static_cast<size_t>(edit.position)] = edit.confidence;
+  }
+  if (!outcome_.remasks.empty() && traits_.mask_id < 0) {
+    return Internal("the strategy takes tokens back from a model without a mask token");
+  }
+  for (const int32_t position : outcome_.remasks) {
+    TESSERA_RETURN_IF_ERROR(CountRevision(position));
+    canvas_[static_cast<size_t>(position)] = traits_.mask_id;
+    committed_[static_cast<size_t>(position)] = false;
+    confidence_[static_cast<size_t>(position)] = 0;
+    ++undecided_;
+  }
   return OkStatus();
 }
 
@@ -171,18 +211,20 @@ Status Sequence::Truncate(int32_t end) {
   canvas_.resize(static_cast<size_t>(end));
   committed_.resize(static_cast<size_t>(end));
   confidence_.resize(static_cast<size_t>(end));
+  given_.resize(static_cast<size_t>(end));
+  revisions_.resize(static_cast<size_t>(end));
   output_end_ = std::min(output_end_, end);
   completion_.metrics.dropped += length - end;
   return OkStatus();
 }
 
-void Sequence::UpdateFinalEnd() {
+void Sequence::UpdateFinalEnd(int32_t open_from) {
   const auto is_stop = [&](TokenId token) {
     return std::find(request_.stop_ids.begin(), request_.stop_ids.end(), token) !=
            request_.stop_ids.end();
   };
-  while (final_end_ < static_cast<int32_t>(canvas_.size()) &&
-         committed_[static_cast<size_t>(final_end_)]) {
+  const int32_t end = std::min(open_from, static_cast<int32_t>(canvas_.size()));
+  while (final_end_ < end && committed_[static_cast<size_t>(final_end_)]) {
     if (stop_at_ < 0 && final_end_ >= prompt_length_ &&
         is_stop(canvas_[static_cast<size_t>(final_end_)])) {
       stop_at_ = final_end_;
@@ -195,6 +237,8 @@ Status Sequence::ApplyStep(std::span<const ops::RowStats> stats, double seconds,
                            int64_t weight_bytes) {
   TESSERA_RETURN_IF_ERROR(CheckStats(stats));
   TESSERA_ASSIGN_OR_RETURN(outcome_, request_.strategy->Commit(View(), plan_, stats));
+  // Before the commits: a position that this step decides is not revised in it.
+  TESSERA_RETURN_IF_ERROR(Revise());
   for (const decode::Placement& placement : outcome_.commits) {
     // A draft may run past the limit; nothing there is wanted.
     if (placement.position >= output_end_ &&
@@ -204,7 +248,7 @@ Status Sequence::ApplyStep(std::span<const ops::RowStats> stats, double seconds,
     TESSERA_RETURN_IF_ERROR(Place(placement));
   }
   if (outcome_.canvas_end >= 0) TESSERA_RETURN_IF_ERROR(Truncate(outcome_.canvas_end));
-  UpdateFinalEnd();
+  UpdateFinalEnd(outcome_.open_from);
 
   Metrics& metrics = completion_.metrics;
   ++metrics.forwards[static_cast<int>(plan_.kind)];
@@ -218,12 +262,17 @@ Status Sequence::ApplyStep(std::span<const ops::RowStats> stats, double seconds,
     metrics.drift_max = std::max(metrics.drift_max, static_cast<double>(outcome_.drift));
   }
   metrics.committed += static_cast<int64_t>(outcome_.commits.size());
+  metrics.edited += static_cast<int64_t>(outcome_.edits.size());
+  metrics.remasked += static_cast<int64_t>(outcome_.remasks.size());
   metrics.drafted += outcome_.drafted;
   metrics.accepted += outcome_.accepted;
   metrics.seconds = seconds;
   if (step_ == 0) metrics.first_seconds = seconds;
 
-  idle_steps_ = outcome_.commits.empty() && !outcome_.stored_kv ? idle_steps_ + 1 : 0;
+  // Revisions are bounded per position, so a step that only revises is progress.
+  const bool idle = outcome_.commits.empty() && outcome_.edits.empty() &&
+                    outcome_.remasks.empty() && !outcome_.stored_kv;
+  idle_steps_ = idle ? idle_steps_ + 1 : 0;
   if (idle_steps_ >= kMaxIdleSteps) {
     return Internal("the strategy made no progress in {} steps", idle_steps_);
   }
@@ -234,6 +283,8 @@ Status Sequence::ApplyStep(std::span<const ops::RowStats> stats, double seconds,
          .kind = plan_.kind,
          .rows = plan_.rows(),
          .commits = outcome_.commits,
+         .edits = outcome_.edits,
+         .remasks = outcome_.remasks,
          .canvas = canvas_,
          .committed = &committed_,
          .confidence = confidence_,

@@ -48,7 +48,11 @@ class Sequence {
   Status Place(const decode::Placement& placement);
   // Drops the canvas behind `end`; the strategy has found that the text ends there.
   Status Truncate(int32_t end);
-  void UpdateFinalEnd();
+  // Applies edits and remasks.
+  Status Revise();
+  Status CountRevision(int32_t position);
+  // Positions from `open_from` on may still change.
+  void UpdateFinalEnd(int32_t open_from);
   void Finish(FinishReason reason);
 
   int64_t id_;
@@ -60,8 +64,10 @@ class Sequence {
   std::vector<TokenId> canvas_;
   std::vector<bool> committed_;
   std::vector<float> confidence_;
+  std::vector<bool> given_;         // by the prompt: never changes
+  std::vector<uint8_t> revisions_;  // of each position so far
   int32_t undecided_ = 0;
-  int32_t final_end_ = 0;  // decided prefix
+  int32_t final_end_ = 0;  // decided prefix that cannot change any more
   int32_t stop_at_ = -1;   // position of the first end-of-text in the decided output
   int32_t step_ = 0;
   int32_t idle_steps_ = 0;

@@ -4,7 +4,8 @@
 // A policy names sets of canvas positions; StepLayout turns them into rows. Three things hold for
 // every policy without its doing: rows that are hidden are dropped from both sets, a visible row
 // that was never computed or whose token has changed since is recomputed, and so is the row that
-// predicts a wanted position.
+// predicts a wanted position. Only a policy that trusts rows because of what stands before them has
+// to look at CacheFeedback::changed.
 #pragma once
 
 #include <cstdint>
@@ -45,9 +46,10 @@ struct CachePlan {
 
 // What came of the last plan.
 struct CacheFeedback {
-  const SequenceView& view;               // before the commits
+  const SequenceView& view;               // before the step's outcome is applied
   std::span<const Candidate> candidates;  // predictions of undecided positions, ascending
   std::span<const Placement> commits;
+  std::span<const int32_t> changed = {};  // positions that were edited or taken back, ascending
 };
 
 class CachePolicy {

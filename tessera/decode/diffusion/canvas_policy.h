@@ -35,13 +35,21 @@ struct Window {
   }
 };
 
+// What came of a step.
+struct CanvasFeedback {
+  const SequenceView& view;               // before the step's outcome is applied
+  std::span<const Candidate> candidates;  // predictions of undecided positions, ascending
+  const StepOutcome& outcome;             // its commits, edits, remasks and open_from
+};
+
 class CanvasPolicy {
  public:
   virtual ~CanvasPolicy() = default;
   virtual Result<int32_t> BeginCanvas(int32_t prompt_length, int32_t max_new_tokens) = 0;
   // The window of the next step. Called only while some position is undecided.
   virtual Window Next(const SequenceView& view) = 0;
-  // After the forward and before the commit rule: what was predicted in the window, ascending.
+  // After the forward and before the commit rule: what was predicted in the window, ascending and
+  // never empty.
   // May lower window->end and block_end; the next call of Next must then agree with it.
   virtual void Observe(const SequenceView& view, std::span<const Candidate> predictions,
                        Window* window) {
@@ -52,12 +60,8 @@ class CanvasPolicy {
                       std::vector<int32_t>* chosen) {
     (void)view, (void)candidates, (void)chosen;
   }
-  // Length of the canvas from now on, given this step's commits; only ever shorter.
-  virtual int32_t EndAfter(const SequenceView& view, std::span<const Candidate> candidates,
-                           std::span<const Placement> commits) {
-    (void)candidates, (void)commits;
-    return view.canvas();
-  }
+  // Length of the canvas from now on; only ever shorter.
+  virtual int32_t EndAfter(const CanvasFeedback& feedback) { return feedback.view.canvas(); }
 };
 
 // A member of the slot: its name, source, options and factory.

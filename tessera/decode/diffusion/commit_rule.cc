@@ -5,6 +5,12 @@
 
 namespace tessera::decode {
 
+Result<std::unique_ptr<CommitRule>> MakeCommitRule(const CommitRuleEntry& entry,
+                                                   const Options& options, const RuleSetup& setup) {
+  if (entry.make_checked != nullptr) return entry.make_checked(options, setup);
+  return entry.make(options);
+}
+
 int32_t MostConfident(std::span<const Candidate> candidates) {
   size_t best = 0;
   for (size_t i = 1; i < candidates.size(); ++i) {

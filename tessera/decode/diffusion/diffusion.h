@@ -1,7 +1,8 @@
 // A diffusion decoder composed of three policies: commit rule, cache policy and canvas policy.
 //
 // This class owns what they share: the choice of candidates, classifier-free guidance, the
-// end-of-text rule, the drift meter. StepLayout turns sets of positions into rows.
+// end-of-text rule, the drift meter, and where text may still change. StepLayout turns sets of
+// positions into rows, Revisions bounds how often a token changes.
 #pragma once
 
 #include <memory>
@@ -11,6 +12,7 @@
 #include "tessera/decode/diffusion/canvas_policy.h"
 #include "tessera/decode/diffusion/commit_rule.h"
 #include "tessera/decode/diffusion/drift_meter.h"
+#include "tessera/decode/diffusion/revisions.h"
 #include "tessera/decode/diffusion/step_layout.h"
 #include "tessera/decode/strategy.h"
 
@@ -28,6 +30,7 @@ struct DiffusionConfig {
   EndOfText end_of_text = EndOfText::kFree;
   int32_t drift_probes = 0;  // rows that measure how far reused K/V have drifted
   float drift_refresh = 0;   // drift that makes the next forward a full one; 0: none does
+  int32_t revisions = 16;    // of one position by rules that edit or take back; then it stays
 };
 
 const std::vector<OptionSpec>& DiffusionOptions();
@@ -38,14 +41,36 @@ class DiffusionStrategy : public Strategy {
                     ops::SamplingSpec sampling, std::unique_ptr<CommitRule> commit,
                     std::unique_ptr<CachePolicy> cache, std::unique_ptr<CanvasPolicy> canvas);
 
+  int32_t slots_per_position() const override;
   Result<int32_t> BeginCanvas(int32_t prompt_length, int32_t max_new_tokens) override;
   Result<StepPlan> Plan(const SequenceView& view, const StepBudget& budget) override;
   Result<StepOutcome> Commit(const SequenceView& view, const StepPlan& plan,
                              std::span<const RowStats> stats) override;
 
  private:
+  using Reach = RuleNeeds::Reach;
+
   bool IsStop(TokenId token) const;
+  // Whether the planned forward predicts for the commit rule.
+  bool Predicts() const { return predict_ == Predict::kWindow || predict_ == Predict::kListed; }
+  Window NextWindow(const SequenceView& view);
   std::vector<int32_t> Wanted(const SequenceView& view, const CachePlan& cache) const;
+  void AddForRule(const SequenceView& view, StepPlan* plan);
+
+  // Where the rule sees decided positions and may change them.
+  SlotRange Reachable() const;
+  std::vector<int32_t> DecidedPositions(const SequenceView& view) const;
+  std::vector<Candidate> Candidates(const StepPlan& plan, std::span<const RowStats> stats) const;
+  std::vector<Decided> DecidedStats(const SequenceView& view, const StepPlan& plan,
+                                    std::span<const RowStats> stats) const;
+  Status Choose(const CommitContext& context, const SequenceView& view,
+                std::span<Candidate> candidates, StepOutcome* outcome);
+  // Undecided positions of [begin, end) once the outcome is applied.
+  static int32_t UndecidedAfter(const SequenceView& view, const StepOutcome& outcome, int32_t begin,
+                                int32_t end);
+  int32_t OpenFrom(const SequenceView& view, const StepOutcome& outcome) const;
+  void EndStep(const SequenceView& view, std::span<const Candidate> candidates,
+               StepOutcome* outcome);
 
   ModelTraits traits_;
   DiffusionConfig config_;
@@ -54,12 +79,17 @@ class DiffusionStrategy : public Strategy {
   std::unique_ptr<CachePolicy> cache_;
   std::unique_ptr<CanvasPolicy> canvas_;
 
+  RuleNeeds needs_;
+  Revisions revisions_;
   StepLayout layout_;
   DriftMeter drift_;
   Window window_{.begin = -1, .end = -1};
   int32_t window_step_ = 0;
   int32_t window_undecided_ = 0;
-  Predict predict_ = Predict::kWindow;  // of the planned forward
+  bool hold_ = false;     // the rule looks at window_ once more although nothing in it is undecided
+  bool widened_ = false;  // window_ was widened to what the rule took back before it
+  Predict predict_ = Predict::kWindow;                            // of the planned forward
+  size_t num_candidates_ = 0, num_decided_ = 0, num_shadow_ = 0;  // its out rows, in this order
 };
 
 }  // namespace tessera::decode

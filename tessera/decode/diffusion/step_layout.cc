@@ -49,6 +49,20 @@ void StepLayout::AddRows(const SequenceView& view, const CachePlan& cache, const
   }
 }
 
+void StepLayout::AddDecided(const SequenceView& view, const std::vector<int32_t>& positions,
+                            StepPlan* plan) const {
+  for (const int32_t position : positions) {
+    const int32_t predictor = PredictorOf(position);
+    if (!rows_.Contains(predictor)) continue;
+    const auto row = std::lower_bound(plan->positions.begin(), plan->positions.end(), predictor);
+    plan->out.push_back({.row = static_cast<int32_t>(row - plan->positions.begin()),
+                         .position = position,
+                         .guidance_row = -1,
+                         .history = 0,
+                         .probe = {view.tokens[static_cast<size_t>(position)]}});
+  }
+}
+
 void StepLayout::AddGuidanceTwin(const SequenceView& view, float scale, StepPlan* plan) const {
   const int32_t rows = plan->rows();
   for (int32_t row = 0; row < rows; ++row) {
@@ -66,6 +80,42 @@ void StepLayout::AddGuidanceTwin(const SequenceView& view, float scale, StepPlan
   plan->reused *= 2;
   for (OutRow& out : plan->out) out.guidance_row = out.row + rows;
   plan->guidance_scale = scale;
+}
+
+void StepLayout::AddShadow(const SequenceView& view, const Shadow& shadow,
+                           const std::vector<int32_t>& positions, StepPlan* plan) const {
+  const int32_t begin = shadow.positions.begin;
+  const int32_t count = shadow.positions.end - begin;
+  const bool block_causal = traits_.attention == ops::AttentionKind::kBlockCausal;
+  const int32_t first_row = plan->rows();
+  for (int32_t half = 0; half < (shadow.twin ? 2 : 1); ++half) {
+    const int32_t slot = shadow.slot + half * count;
+    for (int32_t i = 0; i < count; ++i) {
+      const int32_t position = begin + i;
+      // Rows of a block-causal model see up to the end of their block, so do their shadows.
+      const int32_t end = block_causal ? (position / traits_.block + 1) * traits_.block : stride_;
+      PlanGroup group;  // every listed key
+      group.row_begin = plan->rows();
+      group.row_end = group.row_begin + 1;
+      RowSet keys = keys_.Intersect(RowSet(0, end)).Minus(RowSet(position, position + 1));
+      for (const SlotRange& range : keys.ranges()) {
+        group.keys.push_back({range.begin + half * stride_, range.end + half * stride_});
+      }
+      group.keys.push_back({slot, slot + std::min(count, end - begin)});
+      plan->groups.push_back(std::move(group));
+      plan->tokens.push_back(traits_.mask_id);
+      plan->positions.push_back(position);
+      plan->slots.push_back(slot + i);
+    }
+  }
+  for (const int32_t position : positions) {
+    const int32_t row = first_row + position - begin;
+    plan->out.push_back({.row = row,
+                         .position = position,
+                         .guidance_row = shadow.twin ? row + count : -1,
+                         .history = 0,
+                         .probe = {view.tokens[static_cast<size_t>(position)]}});
+  }
 }
 
 void StepLayout::Ran() {

@@ -2,8 +2,9 @@
 // where, which slot it writes, which keys it sees, which row predicts a position.
 //
 // Slots of one sequence: [0, stride) the canvas, slot = position; [stride, 2 stride) the same rows
-// with a masked prompt, when guidance is on; what follows is scratch of the drift meter. Validity
-// of K/V is known here: the token that each canvas slot was last computed with.
+// with a masked prompt, when guidance is on; what follows is scratch, of the drift meter and then
+// of shadow rows. Validity of K/V is known here: the token that each canvas slot was last computed
+// with.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +26,24 @@ class StepLayout {
   // `hidden` rows are neither computed nor seen.
   void AddRows(const SequenceView& view, const CachePlan& cache, const RowSet& hidden,
                const std::vector<int32_t>& wanted, StepPlan* plan);
-  // Doubles a plan of AddRows: the same rows again with every prompt token masked, in slots of
-  // their own, as the unconditional half of guidance.
+  // Adds an out row for each of the decided `positions` (ascending) whose predictor is among the
+  // rows, with the probability of the token that stands there.
+  void AddDecided(const SequenceView& view, const std::vector<int32_t>& positions,
+                  StepPlan* plan) const;
+  // Doubles a plan of AddRows and AddDecided: the same rows again with every prompt token masked,
+  // in slots of their own, as the unconditional half of guidance.
   void AddGuidanceTwin(const SequenceView& view, float scale, StepPlan* plan) const;
+  // Adds a mask for every position of `shadow`, in slots of its own from `slot` on. Each sees the
+  // keys that its position would see, but not the position itself, and the other masks; no row sees
+  // it. With guidance (`twin`) all of them again, against the unconditional half. Adds an out row
+  // for each of the decided `positions`, as AddDecided does.
+  struct Shadow {
+    SlotRange positions;
+    int32_t slot = 0;
+    bool twin = false;
+  };
+  void AddShadow(const SequenceView& view, const Shadow& shadow,
+                 const std::vector<int32_t>& positions, StepPlan* plan) const;
   // The last plan's forward has run: its rows hold K/V of the tokens they were computed with.
   void Ran();
 

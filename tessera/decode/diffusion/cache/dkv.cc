@@ -54,6 +54,9 @@ class DkvPolicy : public CachePolicy {
     for (const Placement& commit : feedback.commits) {
       decided_at_[static_cast<size_t>(commit.position)] = feedback.view.step;
     }
+    for (const int32_t position : feedback.changed) {
+      decided_at_[static_cast<size_t>(position)] = feedback.view.step;
+    }
   }
 
  private:

@@ -3,7 +3,8 @@
 // decided tokens (the finalise pass) and only the active block is recomputed.
 //
 // Ownership of slots: [0, final_end_) hold final K/V; [final_end_, block_end) are scratch of the
-// active block, overwritten by every step.
+// active block, overwritten by every step. When a rule changes a token before final_end_, every row
+// from its block on is recomputed: those rows have seen the old one.
 #include <algorithm>
 
 #include "tessera/decode/diffusion/cache/registry.h"
@@ -19,8 +20,9 @@ class ExactPolicy : public CachePolicy {
   CachePlan Plan(const CacheContext& context) override {
     const SequenceView& view = context.view;
     const Window& window = context.window;
-    // A block is complete when everything before its end is decided.
-    const int32_t known_end = FirstUndecided(view) / block_ * block_;
+    // Everything before the active block is decided; the block itself may be decided too while its
+    // rule still revises it.
+    const int32_t known_end = window.block_begin;
     const int32_t end = window.block_end;
     if (known_end > final_end_ && !fused_) {
       pending_end_ = known_end;
@@ -44,7 +46,12 @@ class ExactPolicy : public CachePolicy {
             .keys = {0, end}};
   }
 
-  void Ran(const CacheFeedback&) override { final_end_ = std::max(final_end_, pending_end_); }
+  void Ran(const CacheFeedback& feedback) override {
+    final_end_ = std::max(final_end_, pending_end_);
+    for (const int32_t position : feedback.changed) {
+      final_end_ = std::min(final_end_, position / block_ * block_);
+    }
+  }
 
  private:
   int32_t block_;

@@ -16,33 +16,26 @@ class EndOfTextTruncation : public CanvasWrapper {
         threshold_(threshold),
         stop_ids_(std::move(stop_ids)) {}
 
-  int32_t EndAfter(const SequenceView& view, std::span<const Candidate> candidates,
-                   std::span<const Placement> commits) override {
-    int32_t end = base().EndAfter(view, candidates, commits);
+  int32_t EndAfter(const CanvasFeedback& feedback) override {
+    const int32_t begin = feedback.view.prompt_length;
+    int32_t end = base().EndAfter(feedback);
     bool decided = false;
-    int32_t last_word = view.prompt_length - 1;  // last decided position that is not end-of-text
-    for (int32_t position = view.prompt_length; position < end; ++position) {
-      if (!view.is_committed(position)) continue;
-      if (IsStop(view.tokens[static_cast<size_t>(position)])) {
+    int32_t last_word = begin - 1;  // last decided position that is not end-of-text
+    const std::vector<TokenId> tokens = TokensAfter(feedback);
+    for (int32_t position = begin; position < end; ++position) {
+      const TokenId token = tokens[static_cast<size_t>(position)];
+      if (token == kUndecided) continue;
+      if (!IsStop(token)) {
+        last_word = position;
+      } else if (position < feedback.outcome.open_from) {  // cannot be taken back any more
         end = position + 1;
         decided = true;
-      } else {
-        last_word = position;
-      }
-    }
-    for (const Placement& commit : commits) {
-      if (commit.position < view.prompt_length) continue;
-      if (IsStop(commit.token)) {
-        end = std::min(end, commit.position + 1);
-        decided = true;
-      } else {
-        last_word = std::max(last_word, commit.position);
       }
     }
     if (decided || rule_ == EndOfTextRule::kDecided) return end;
 
     const Candidate* best = nullptr;
-    for (const Candidate& candidate : candidates) {
+    for (const Candidate& candidate : feedback.candidates) {
       if (candidate.position <= last_word || candidate.position >= end) continue;
       if (!IsStop(candidate.stats->argmax) || candidate.stats->p1 < threshold_) continue;
       if (best == nullptr || candidate.stats->p1 > best->stats->p1) best = &candidate;
@@ -51,6 +44,24 @@ class EndOfTextTruncation : public CanvasWrapper {
   }
 
  private:
+  static constexpr TokenId kUndecided = -1;
+
+  // The canvas once the step's outcome is applied.
+  static std::vector<TokenId> TokensAfter(const CanvasFeedback& feedback) {
+    const SequenceView& view = feedback.view;
+    std::vector<TokenId> tokens(view.tokens.begin(), view.tokens.end());
+    const auto at = [&](int32_t position) -> TokenId& {
+      return tokens[static_cast<size_t>(position)];
+    };
+    for (int32_t position = 0; position < view.canvas(); ++position) {
+      if (!view.is_committed(position)) at(position) = kUndecided;
+    }
+    for (const Placement& commit : feedback.outcome.commits) at(commit.position) = commit.token;
+    for (const Placement& edit : feedback.outcome.edits) at(edit.position) = edit.token;
+    for (const int32_t position : feedback.outcome.remasks) at(position) = kUndecided;
+    return tokens;
+  }
+
   bool IsStop(TokenId token) const {
     return std::find(stop_ids_.begin(), stop_ids_.end(), token) != stop_ids_.end();
   }

@@ -24,10 +24,7 @@ class CanvasWrapper : public CanvasPolicy {
               std::vector<int32_t>* chosen) override {
     base_->Adjust(view, candidates, chosen);
   }
-  int32_t EndAfter(const SequenceView& view, std::span<const Candidate> candidates,
-                   std::span<const Placement> commits) override {
-    return base_->EndAfter(view, candidates, commits);
-  }
+  int32_t EndAfter(const CanvasFeedback& feedback) override { return base_->EndAfter(feedback); }
 
  protected:
   CanvasPolicy& base() { return *base_; }

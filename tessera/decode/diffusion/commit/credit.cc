@@ -29,7 +29,7 @@ class CreditRule : public CommitRule {
   };
   explicit CreditRule(const Settings& settings) : settings_(settings) {}
 
-  int32_t top_n() const override { return 1; }
+  RuleNeeds needs() const override { return {.top_n = 1}; }
 
   void Probe(int32_t position, std::vector<TokenId>* ids) override {
     const auto it = credits_.find(position);

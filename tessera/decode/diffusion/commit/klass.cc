@@ -26,7 +26,7 @@ class KlassRule : public CommitRule {
   };
   explicit KlassRule(const Settings& settings) : settings_(settings) {}
 
-  int32_t top_n() const override { return settings_.top; }
+  RuleNeeds needs() const override { return {.top_n = settings_.top}; }
 
   void Probe(int32_t position, std::vector<TokenId>* ids) override {
     const auto it = tracks_.find(position);

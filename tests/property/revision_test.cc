@@ -1,0 +1,213 @@
+// Laws of rules that edit or take back tokens: they end whatever the model says, what was final
+// stays, and a cache that recomputes everything changes nothing.
+#include <fmt/format.h>
+
+#include "tests/property/decoding.h"
+
+namespace tessera::property {
+namespace {
+
+using golden::Load;
+using ops::AttentionKind;
+
+constexpr int32_t kVocab = 10, kMask = 9;
+
+ops::ModelTraits Traits(AttentionKind attention) {
+  return {.attention = attention,
+          .block = attention == AttentionKind::kBlockCausal ? 4 : 0,
+          .shifted_logits = false,
+          .mask_id = kMask,
+          .stop_ids = {8},
+          .delimiter_ids = {1},
+          .vocab_size = kVocab,
+          .max_positions = 256};
+}
+
+// Sure of another token in every forward, and never of the one that stands there.
+class Fickle : public models::MockModel {
+ public:
+  explicit Fickle(AttentionKind attention)
+      : MockModel(Traits(attention), [this](const models::ForwardInput& input, int32_t row,
+                                            std::span<float> logits) {
+          const auto index = static_cast<size_t>(row);
+          int32_t favourite = (input.positions[index] * 3 + static_cast<int32_t>(forwards())) % 8;
+          if (favourite == input.tokens[index]) favourite = (favourite + 1) % 8;
+          logits[static_cast<size_t>(favourite)] = 12;
+        }) {}
+};
+
+// Rules that revise, at settings that revise all they can.
+const std::vector<std::string>& RevisingRules() {
+  static const std::vector<std::string> rules = {"edit=0.5,replace=0.1,post_steps=1000",
+                                                 "edit=0.5,replace=0,scope=canvas,post_steps=1000"};
+  return rules;
+}
+
+TEST(Adversary, EveryRuleEnds) {
+  const std::vector<std::string> caches = {"none",       "prefix", "dual",    "dkv",
+                                           "dkv_greedy", "recap",  "vicinity"};
+  const std::vector<std::string> canvases = {"whole", "blocks,block=8", "multiblock,block=4",
+                                             "slowfast,block=8", "adablock,block=8"};
+  for (const std::string& rule : RevisingRules()) {
+    int64_t most = 0;
+    for (const AttentionKind kind : {AttentionKind::kBidirectional, AttentionKind::kBlockCausal}) {
+      for (const std::string& cache : caches) {
+        for (const std::string& canvas : canvases) {
+          const bool block_causal = kind == AttentionKind::kBlockCausal;
+          if (block_causal && cache != "none") continue;
+          if (block_causal && canvas != "multiblock,block=4") continue;
+          for (const int32_t revisions : {0, 1, 16, decode::kMaxRevisions}) {
+            Fickle model(kind);
+            const std::string strategy =
+                fmt::format("{},cache={},canvas={},revisions={}", rule,
+                            block_causal ? "exact" : cache, canvas, revisions);
+            const Outcome run = RunAlone(model, {.strategy = strategy, .prompt = {1, 2, 3, 4}});
+            const engine::Metrics& metrics = run.completion.metrics;
+            const int64_t changes = metrics.edited + metrics.remasked;
+            EXPECT_LE(changes, 24 * revisions) << strategy;
+            // Every forward commits, revises, stores a block, or is a last look at a window.
+            EXPECT_LE(metrics.total_forwards(), 24 + 4 * changes + 16) << strategy;
+            EXPECT_EQ(std::count(run.canvas().begin(), run.canvas().end(), kMask), 0) << strategy;
+            if (revisions == 16) most = std::max(most, changes);
+          }
+        }
+      }
+    }
+    EXPECT_GT(most, 24) << rule << " has revised nothing to speak of";
+  }
+}
+
+// What a request is told to be final is what it ends with, and some of it is told early.
+TEST(Streaming, OnlyFinalTextIsReported) {
+  int64_t early = 0;
+  for (const std::string& rule : RevisingRules()) {
+    for (const char* canvas : {"blocks,block=8", "multiblock,block=4", "whole"}) {
+      Fickle model(AttentionKind::kBidirectional);
+      std::vector<int32_t> told;
+      engine::Engine engine(model, model.device(), {});
+      const std::string strategy = fmt::format("{},canvas={}", rule, canvas);
+      const engine::Completion completion = engine.Run(
+          {.prompt = {1, 2, 3},
+           .max_new_tokens = 24,
+           .strategy = golden::Unwrap(decode::MakeStrategy(strategy, model.traits(), {})),
+           .on_step = [&](const engine::StepEvent& event) {
+             EXPECT_GE(event.final_end, static_cast<int32_t>(told.size()));
+             for (size_t i = 0; i < told.size(); ++i) EXPECT_EQ(event.canvas[i], told[i]);
+             told.assign(event.canvas.begin(), event.canvas.begin() + event.final_end);
+             early += event.final_end > 3 && event.final_end < 27;
+             return true;
+           }});
+      ASSERT_TRUE(completion.status.ok()) << completion.status.message();
+      EXPECT_EQ(told, completion.canvas) << strategy;
+    }
+  }
+  EXPECT_GT(early, 0) << "finished blocks are final while others are not";
+}
+
+// A strategy that goes beyond its rights is an error of its request, not of the engine.
+class Unlawful : public decode::Strategy {
+ public:
+  explicit Unlawful(decode::StepOutcome wanted) : wanted_(std::move(wanted)) {}
+  Result<int32_t> BeginCanvas(int32_t prompt_length, int32_t max_new_tokens) override {
+    return prompt_length + max_new_tokens;
+  }
+  Result<decode::StepPlan> Plan(const decode::SequenceView& view,
+                                const decode::StepBudget&) override {
+    decode::StepPlan plan;
+    for (int32_t i = 0; i < view.canvas(); ++i) {
+      plan.tokens.push_back(view.tokens[static_cast<size_t>(i)]);
+      plan.positions.push_back(i);
+      plan.slots.push_back(i);
+    }
+    plan.groups.push_back(
+        {.row_begin = 0, .row_end = view.canvas(), .keys = {{0, view.canvas()}}, .bits = {}});
+    plan.sampling = &sampling_;
+    return plan;
+  }
+  Result<decode::StepOutcome> Commit(const decode::SequenceView& view, const decode::StepPlan&,
+                                     std::span<const ops::RowStats>) override {
+    if (view.step > 0) return wanted_;
+    decode::StepOutcome first;  // position 2 is decided and final, 3 is decided, 4 is not
+    first.commits = {{.position = 2, .token = 5}, {.position = 3, .token = 5}};
+    first.open_from = 3;
+    return first;
+  }
+
+ private:
+  decode::StepOutcome wanted_;
+  ops::SamplingSpec sampling_;
+};
+
+std::string ErrorOf(decode::StepOutcome outcome) {
+  Fickle model(AttentionKind::kBidirectional);
+  outcome.open_from = 3;
+  engine::Engine engine(model, model.device(), {});
+  return engine
+      .Run({.prompt = {1, 2},
+            .max_new_tokens = 3,
+            .strategy = std::make_unique<Unlawful>(std::move(outcome))})
+      .status.message();
+}
+
+TEST(Contract, OnlyOpenTokensAreRevised) {
+  const auto edit = [](int32_t position, int32_t token = 6) {
+    decode::StepOutcome outcome;
+    outcome.edits = {{.position = position, .token = token}};
+    return ErrorOf(std::move(outcome));
+  };
+  const auto remask = [](int32_t position) {
+    decode::StepOutcome outcome;
+    outcome.remasks = {position};
+    return ErrorOf(std::move(outcome));
+  };
+  for (const int32_t position : {-1, 0, 2, 4, 5}) {
+    EXPECT_NE(edit(position).find("undecided, given or final"), std::string::npos) << position;
+    EXPECT_NE(remask(position).find("undecided, given or final"), std::string::npos) << position;
+  }
+  EXPECT_NE(edit(3, kVocab).find("outside the vocabulary"), std::string::npos);
+  // Allowed, but it does so for ever.
+  EXPECT_NE(edit(3).find("more than 64 times"), std::string::npos);
+}
+
+// Oracle 2 for rules that revise: caches that recompute everything equal no cache, commit by
+// commit.
+TEST(Revising, FullRefreshEqualsNoCache) {
+  const std::vector<std::string> rules = {"edit=0.3,replace=0.05,block=8",
+                                          "edit=0.2,replace=0.02,scope=canvas,block=8"};
+  for (const std::string& rule : rules) {
+    for (const char* name : {"llada", "dream"}) {
+      const golden::Loaded loaded = Load(name, ops::WeightType::kF32);
+      if (rule.starts_with("wino") && std::string(name) == "dream") continue;
+      const Outcome none = RunAlone(loaded, {.strategy = rule});
+      for (const char* cache :
+           {"dual,refresh=1", "prefix,refresh=1", "dkv,refresh=1", "vicinity,before=99,after=99"}) {
+        const Outcome run = RunAlone(loaded, {.strategy = fmt::format("{},cache={}", rule, cache)});
+        EXPECT_EQ(run.commits, none.commits) << name << " " << rule << " " << cache;
+        EXPECT_EQ(run.canvas(), none.canvas()) << name << " " << rule << " " << cache;
+      }
+    }
+  }
+}
+
+// Oracle 1: strict settings commit one token per step, and what never revises equals its base rule.
+TEST(Revising, WithoutRevisionsEqualsTheBaseRule) {
+  for (const char* name : {"llada", "dream", "sdar"}) {
+    const golden::Loaded loaded = Load(name, ops::WeightType::kF32);
+    EXPECT_EQ(RunAlone(loaded, {.strategy = "edit=2,replace=1"}).commits,
+              RunAlone(loaded, {.strategy = "quota"}).commits)
+        << name;
+    EXPECT_EQ(RunAlone(loaded, {.strategy = "edit=0.3,revisions=0,post_steps=0"}).commits,
+              RunAlone(loaded, {.strategy = "dynamic=0.3"}).commits)
+        << name;
+  }
+}
+
+TEST(Revising, EditsHappenAndAreCounted) {
+  const golden::Loaded loaded = Load("llada", ops::WeightType::kF32);
+  const Outcome run = RunAlone(loaded, {.strategy = "edit=0.2,replace=0.02,block=8"});
+  EXPECT_GT(run.completion.metrics.edited, 0);
+  EXPECT_EQ(run.completion.metrics.remasked, 0);
+}
+
+}  // namespace
+}  // namespace tessera::property
