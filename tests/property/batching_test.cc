@@ -75,6 +75,27 @@ TEST(Batching, CausalModels) {
   CheckBatch("qwen3", ops::WeightType::kF32, jobs);
 }
 
+// Rows that edits and shadows add change no mate, and no mate changes what is edited or taken back.
+TEST(Batching, RulesThatRevise) {
+  const std::vector<Job> jobs = {
+      {.strategy = "edit=0.2,replace=0.02,block=8,cache=dual", .prompt = Prompt(5, 1)},
+      {.strategy = "wino=0.05,verify=0.2,block=12", .prompt = Prompt(40, 2)},
+      {.strategy = "threshold=0.7,block=8,cache=dual", .prompt = Prompt(7, 3)},
+      {.strategy = "wino=0.05,verify=0.2,guidance=1,canvas=multiblock,block=6,cache=dkv,drift=2",
+       .prompt = Prompt(9, 4)},
+      {.strategy = "edit=0.2,replace=0.02,scope=canvas",
+       .prompt = Prompt(6, 5),
+       .sampling = kWarm,
+       .seed = 5}};
+  CheckBatch("llada", ops::WeightType::kF32, jobs);
+  CheckBatch("llada_gqa_tied", ops::WeightType::kBF16, jobs);
+  CheckBatch("sdar", ops::WeightType::kF32,
+             {{.strategy = "edit=0.1,replace=0.02", .prompt = Prompt(5, 1)},
+              {.strategy = "wino=0.05,verify=0.2,canvas=multiblock", .prompt = Prompt(31, 2)},
+              {.strategy = "edit=0.1,replace=0.02,scope=canvas,finalise=separate",
+               .prompt = Prompt(8, 4)}});
+}
+
 // Rows of all sequences meet in an expert: how they group must not show.
 TEST(Batching, MixturesOfExperts) {
   const std::vector<Job> bidirectional = {

@@ -67,6 +67,8 @@ class AuditedModel : public models::MockModel {
   Status Forward(const models::ForwardInput& input, const kv::KvCache& kv,
                  std::span<const ops::RowRequest> requests,
                  std::span<ops::RowStats> stats) override {
+    const std::set<int32_t> slots(input.slots.begin(), input.slots.end());
+    faults += slots.size() != input.slots.size();
     for (size_t row = 0; row < input.tokens.size(); ++row) {
       stored[input.slots[row]] = input.tokens[row];
     }
@@ -263,10 +265,10 @@ TEST(Combinations, WholeProductRunsOrIsRefusedWithAReason) {
 TEST(Combinations, ExtrasOfCanvasAndCache) {
   for (const Kind& kind : kKinds) {
     const bool block_causal = kind.attention == AttentionKind::kBlockCausal;
-    for (const std::string rule : {"threshold=0.6", "quota", "edit=0.6,replace=0.2"}) {
+    for (const std::string rule : {"threshold=0.6", "quota", "edit=0.6,replace=0.2", "wino=0.3"}) {
       for (const std::string& cache : MembersOf("cache")) {
         for (const std::string& canvas : MembersOf("canvas")) {
-          if (ExpectRefusal(kind, cache, canvas)) continue;
+          if (ExpectRefusal(kind, cache, canvas, rule)) continue;
           const std::string small = canvas == "whole" ? "" : fmt::format(",block={}", kBlock);
           const bool approximate = cache != "none" && cache != "exact";
           for (const std::string extra :

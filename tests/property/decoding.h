@@ -27,6 +27,7 @@ struct Job {
 struct Outcome {
   engine::Completion completion;
   std::vector<std::map<int32_t, int32_t>> commits;  // of every forward, empty ones included
+  std::vector<std::vector<int32_t>> canvases;       // after every forward
   std::vector<decode::ForwardKind> kinds;
 
   const std::vector<int32_t>& canvas() const { return completion.canvas; }
@@ -51,21 +52,23 @@ inline std::vector<Outcome> RunTogether(models::Model& model, ops::Device& devic
       continue;
     }
     Outcome* run = &runs[i];
-    Result<int64_t> id = engine.Submit({.prompt = jobs[i].prompt,
-                                        .max_new_tokens = jobs[i].max_new_tokens,
-                                        .seed = jobs[i].seed,
-                                        .strategy = std::move(*strategy),
-                                        .stop_ids = jobs[i].stop_ids,
-                                        .stop_early = jobs[i].stop_early,
-                                        .on_step = [run](const engine::StepEvent& event) {
-                                          std::map<int32_t, int32_t> commits;
-                                          for (const decode::Placement& commit : event.commits) {
-                                            commits[commit.position] = commit.token;
-                                          }
-                                          run->commits.push_back(std::move(commits));
-                                          run->kinds.push_back(event.kind);
-                                          return true;
-                                        }});
+    Result<int64_t> id =
+        engine.Submit({.prompt = jobs[i].prompt,
+                       .max_new_tokens = jobs[i].max_new_tokens,
+                       .seed = jobs[i].seed,
+                       .strategy = std::move(*strategy),
+                       .stop_ids = jobs[i].stop_ids,
+                       .stop_early = jobs[i].stop_early,
+                       .on_step = [run](const engine::StepEvent& event) {
+                         std::map<int32_t, int32_t> commits;
+                         for (const decode::Placement& commit : event.commits) {
+                           commits[commit.position] = commit.token;
+                         }
+                         run->commits.push_back(std::move(commits));
+                         run->canvases.emplace_back(event.canvas.begin(), event.canvas.end());
+                         run->kinds.push_back(event.kind);
+                         return true;
+                       }});
     EXPECT_TRUE(id.ok()) << id.status().message();
     ids.push_back(id.ok() ? *id : -1);
   }

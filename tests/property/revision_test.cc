@@ -2,6 +2,8 @@
 // stays, and a cache that recomputes everything changes nothing.
 #include <fmt/format.h>
 
+#include <set>
+
 #include "tests/property/decoding.h"
 
 namespace tessera::property {
@@ -39,7 +41,8 @@ class Fickle : public models::MockModel {
 // Rules that revise, at settings that revise all they can.
 const std::vector<std::string>& RevisingRules() {
   static const std::vector<std::string> rules = {"edit=0.5,replace=0.1,post_steps=1000",
-                                                 "edit=0.5,replace=0,scope=canvas,post_steps=1000"};
+                                                 "edit=0.5,replace=0,scope=canvas,post_steps=1000",
+                                                 "wino=0.1,verify=1"};
   return rules;
 }
 
@@ -169,11 +172,104 @@ TEST(Contract, OnlyOpenTokensAreRevised) {
   EXPECT_NE(edit(3).find("more than 64 times"), std::string::npos);
 }
 
+// Keeps the groups of the last forward.
+class Watched : public Fickle {
+ public:
+  using Fickle::Fickle;
+  Status Forward(const models::ForwardInput& input, const kv::KvCache& kv,
+                 std::span<const ops::RowRequest> requests,
+                 std::span<ops::RowStats> stats) override {
+    groups.clear();
+    for (const ops::AttentionGroup& group : input.groups) {
+      std::set<int32_t> keys;
+      for (const ops::SlotRange& range : group.mask.slots) {
+        for (int32_t slot = range.begin; slot < range.end; ++slot) keys.insert(slot);
+      }
+      groups.push_back({group.row_begin, group.row_end, std::move(keys)});
+    }
+    tokens.assign(input.tokens.begin(), input.tokens.end());
+    positions.assign(input.positions.begin(), input.positions.end());
+    slots.assign(input.slots.begin(), input.slots.end());
+    return Fickle::Forward(input, kv, requests, stats);
+  }
+  struct Group {
+    int32_t row_begin, row_end;
+    std::set<int32_t> keys;
+  };
+  std::vector<Group> groups;
+  std::vector<int32_t> tokens, positions, slots;
+};
+
+// The rows behind those of the canvas (and of its twin) are masks that see all but what they stand
+// for; no row sees them but they themselves.
+void CheckShadow(AttentionKind kind, const std::string& canvas, bool guided) {
+  SCOPED_TRACE(fmt::format("{} guided {}", canvas, guided));
+  constexpr int32_t kLength = 28;
+  const bool block_causal = kind == AttentionKind::kBlockCausal;
+  Watched model(kind);
+  const std::string strategy =
+      fmt::format("wino=2,canvas={}{}", canvas, guided ? ",guidance=1" : "");
+  int32_t shadows = 0;
+  engine::Engine engine(model, model.device(), {});
+  (void)engine.Run(
+      {.prompt = {1, 2, 3, 4},
+       .max_new_tokens = 24,
+       .strategy = golden::Unwrap(decode::MakeStrategy(strategy, model.traits(), {})),
+       .on_step = [&](const engine::StepEvent&) {
+         const size_t halves = guided ? 2 : 1;
+         for (size_t i = 0; i < halves; ++i) {
+           EXPECT_LE(*model.groups[i].keys.rbegin(), kLength * static_cast<int32_t>(i + 1) - 1);
+         }
+         std::set<int32_t> own[2];  // slots of the shadow rows of either half
+         const size_t count = (model.groups.size() - halves) / halves;
+         for (size_t i = 0; i < count * halves; ++i) {
+           const auto row = static_cast<size_t>(model.groups[halves + i].row_begin);
+           own[i / count].insert(model.slots[row]);
+         }
+         for (size_t i = 0; i < count * halves; ++i) {
+           const size_t half = i / count;
+           const Watched::Group& group = model.groups[halves + i];
+           EXPECT_EQ(group.row_end, group.row_begin + 1);
+           const auto row = static_cast<size_t>(group.row_begin);
+           const int32_t position = model.positions[row];
+           EXPECT_EQ(model.tokens[row], kMask);
+           std::set<int32_t> expected = model.groups[half].keys;
+           expected.erase(position + static_cast<int32_t>(half) * kLength);
+           const int32_t block_end = (position / 4 + 1) * 4;
+           if (block_causal) {
+             std::erase_if(expected, [&](int32_t slot) {
+               return slot >= block_end + static_cast<int32_t>(half) * kLength;
+             });
+           }
+           const int32_t first =
+               model.positions[static_cast<size_t>(model.groups[halves + half * count].row_begin)];
+           for (const int32_t slot : own[half]) {
+             const int32_t at = first + slot - *own[half].begin();
+             if (!block_causal || at < block_end) expected.insert(slot);
+           }
+           EXPECT_EQ(group.keys, expected) << "position " << position << " half " << half;
+           ++shadows;
+         }
+         return true;
+       }});
+  EXPECT_GT(shadows, 24);
+}
+
+TEST(Wino, ShadowsSeeAllButWhatTheyStandFor) {
+  for (const bool guided : {false, true}) {
+    for (const char* canvas : {"whole", "blocks,block=8", "multiblock,block=4"}) {
+      CheckShadow(AttentionKind::kBidirectional, canvas, guided);
+    }
+    CheckShadow(AttentionKind::kBlockCausal, "multiblock", guided);
+  }
+}
+
 // Oracle 2 for rules that revise: caches that recompute everything equal no cache, commit by
 // commit.
 TEST(Revising, FullRefreshEqualsNoCache) {
   const std::vector<std::string> rules = {"edit=0.3,replace=0.05,block=8",
-                                          "edit=0.2,replace=0.02,scope=canvas,block=8"};
+                                          "edit=0.2,replace=0.02,scope=canvas,block=8",
+                                          "wino=0.05,verify=0.2,block=12"};
   for (const std::string& rule : rules) {
     for (const char* name : {"llada", "dream"}) {
       const golden::Loaded loaded = Load(name, ops::WeightType::kF32);
