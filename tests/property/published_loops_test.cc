@@ -1,5 +1,7 @@
 // Rules that take tokens back against their published loops, written out over whole canvases with
 // dense masks: every forward must see the same canvas.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -129,6 +131,19 @@ std::vector<std::vector<int32_t>> Seen(const Loaded& loaded, const std::string& 
   return seen;
 }
 
+// The first forward that saw another canvas; "" when all saw the same.
+std::string Difference(const std::vector<std::vector<int32_t>>& seen,
+                       const std::vector<std::vector<int32_t>>& published) {
+  for (size_t i = 0; i < std::min(seen.size(), published.size()); ++i) {
+    if (seen[i] != published[i]) {
+      return fmt::format("forward {} of {}: [{}], published [{}]", i, seen.size(),
+                         fmt::join(seen[i], " "), fmt::join(published[i], " "));
+    }
+  }
+  if (seen.size() == published.size()) return "";
+  return fmt::format("{} forwards, published {}", seen.size(), published.size());
+}
+
 // How often a token was taken back between two forwards.
 int64_t TakenBack(const std::vector<std::vector<int32_t>>& seen, int32_t mask) {
   int64_t count = 0;
@@ -192,12 +207,118 @@ TEST(PublishedLoops, Wino) {
       const Canvas published = Wino(loaded, static_cast<size_t>(block), threshold, verify);
       const auto seen =
           Seen(loaded, fmt::format("wino={},verify={},block={}", threshold, verify, block));
-      EXPECT_EQ(seen, published.seen) << name << " " << threshold << " " << verify;
+      EXPECT_EQ(Difference(seen, published.seen), "") << name << " " << threshold << " " << verify;
       if (threshold < 0.1) {
         EXPECT_GT(TakenBack(seen, published.mask()), 0) << threshold;
       }
     }
   }
+}
+
+// The loop of RCR in MDPO's code, as ParallelBench has it: `steps` per block, tokens of any block
+// give way.
+Canvas Rcr(const Loaded& loaded, size_t block, size_t steps, bool cosine) {
+  Canvas canvas(loaded);
+  std::map<size_t, double> stored;  // confidence of every token that was ever written
+  for (size_t begin = kPrompt.size(); begin < canvas.x.size(); begin += block) {
+    size_t total = 0;
+    for (size_t i = begin; i < begin + block; ++i) total += canvas.masked(i);
+    for (size_t step = 0; step < steps; ++step) {
+      const std::vector<float> logits = canvas.Logits();
+      for (size_t i = 0; i < begin + block; ++i) {
+        if (!canvas.masked(i)) continue;
+        const Guess guess = canvas.Best(logits, i);
+        canvas.x[i] = guess.token;
+        stored[i] = guess.probability;
+      }
+      const double share = static_cast<double>(step + 1) / static_cast<double>(steps);
+      const double ratio = cosine ? std::cos(share * std::acos(0.0)) : 1 - share;
+      size_t left = static_cast<size_t>(static_cast<double>(total) * ratio + 1e-9);
+      if (step + 1 == steps) left = 0;
+      const std::vector<size_t> order = Rising(stored);
+      for (size_t i = 0; i < left; ++i) canvas.x[order[i]] = canvas.mask();
+    }
+  }
+  return canvas;
+}
+
+TEST(PublishedLoops, Rcr) {
+  int64_t taken_back = 0;
+  for (const char* name : {"llada", "llada_gqa_tied"}) {
+    const Loaded loaded = Load(name, ops::WeightType::kF32);
+    for (const auto& [block, steps] : {std::pair(24, 24), {24, 6}, {12, 5}, {8, 8}, {6, 2}}) {
+      for (const bool cosine : {false, true}) {
+        const Canvas published =
+            Rcr(loaded, static_cast<size_t>(block), static_cast<size_t>(steps), cosine);
+        if (cosine && steps >= block) continue;  // that loop repeats forwards
+        const auto seen = Seen(loaded, fmt::format("rcr,block_steps={},block={},schedule={}", steps,
+                                                   block, cosine ? "cosine" : "linear"));
+        EXPECT_EQ(Difference(seen, published.seen), "")
+            << name << " " << block << " " << steps << " " << cosine;
+        taken_back += TakenBack(seen, published.mask());
+      }
+    }
+  }
+  EXPECT_GT(taken_back, 20);
+}
+
+// The loop of ReMDM-LLaDA; with several blocks it needs one token per step.
+Canvas Remdm(const Loaded& loaded, size_t block, size_t steps, size_t extra, size_t number) {
+  Canvas canvas(loaded);
+  const size_t first = std::min(steps, std::max<size_t>(std::min(block * 7 / 8, block - 1), 1));
+  for (size_t begin = kPrompt.size(); begin < canvas.x.size(); begin += block) {
+    std::map<size_t, double> stored;
+    size_t quota_step = 0;
+    for (size_t step = 0; step < steps + extra; ++step) {
+      size_t count = number;
+      if (step >= first && step < first + extra) {
+        std::vector<size_t> order = Rising(stored);
+        order.resize(number);
+        for (const size_t i : order) {
+          canvas.x[i] = canvas.mask();
+          stored.erase(i);
+        }
+      } else {
+        count = block / steps + (quota_step < block % steps ? 1 : 0);
+        ++quota_step;
+      }
+      const std::vector<float> logits = canvas.Logits();
+      std::map<size_t, double> masks;
+      std::map<size_t, Guess> guesses;
+      for (size_t i = begin; i < begin + block; ++i) {
+        if (!canvas.masked(i)) continue;
+        guesses[i] = canvas.Best(logits, i);
+        masks[i] = -guesses[i].probability;
+      }
+      std::vector<size_t> order = Rising(masks);
+      order.resize(count);
+      for (const size_t i : order) {
+        canvas.x[i] = guesses[i].token;
+        stored[i] = guesses[i].probability;
+      }
+    }
+  }
+  // A forward over the canvas of the one before it repeats that one; the engine leaves it out.
+  canvas.seen.erase(std::unique(canvas.seen.begin(), canvas.seen.end()), canvas.seen.end());
+  return canvas;
+}
+
+TEST(PublishedLoops, Remdm) {
+  int64_t taken_back = 0;
+  for (const char* name : {"llada", "llada_gqa_tied"}) {
+    const Loaded loaded = Load(name, ops::WeightType::kF32);
+    for (const auto& [block, steps, extra, number] :
+         {std::tuple(24, 24, 4, 2), {24, 24, 8, 5}, {24, 6, 3, 4}, {8, 8, 2, 3}, {12, 12, 1, 1}}) {
+      const Canvas published = Remdm(loaded, static_cast<size_t>(block), static_cast<size_t>(steps),
+                                     static_cast<size_t>(extra), static_cast<size_t>(number));
+      const auto seen = Seen(loaded, fmt::format("remdm,block_steps={},block={},extra={},number={}",
+                                                 steps, block, extra, number));
+      EXPECT_EQ(Difference(seen, published.seen), "")
+          << name << " " << block << " " << steps << " " << extra;
+      taken_back += TakenBack(seen, published.mask());
+    }
+  }
+  EXPECT_GT(taken_back, 20);
 }
 
 }  // namespace

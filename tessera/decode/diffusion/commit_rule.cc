@@ -40,4 +40,11 @@ int32_t LinearQuota(int32_t total, int32_t steps, int32_t step) {
   return total / steps + (step < total % steps ? 1 : 0);
 }
 
+Status CheckSteps(int32_t steps, int32_t num_windows) {
+  if (steps == 0 || steps % num_windows == 0) return OkStatus();
+  return InvalidArgument(
+      "option steps: got {}, accepted: a multiple of the {} blocks of this canvas", steps,
+      num_windows);
+}
+
 }  // namespace tessera::decode

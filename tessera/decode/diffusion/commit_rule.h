@@ -30,7 +30,8 @@ struct Decided {
   int32_t position = 0;
   TokenId token = 0;
   float placed = 0;    // probability at the step that placed it
-  bool given = false;  // by the prompt: never changes
+  bool given = false;  // by the prompt
+  bool fixed = false;  // given, or revised as often as is allowed: never changes
   const RowStats* stats =
       nullptr;            // of this step; null when its row was not evaluated or asked for
   float probability = 0;  // of `token` in this step's plain softmax; with stats only
@@ -42,6 +43,7 @@ struct CommitContext {
   int32_t window_step = 0;                // steps done in this window before this one
   int32_t window_begin = 0;               // first position of the window
   int32_t window_undecided = 0;           // undecided positions when the window began
+  int32_t window_left = 0;                // those now; candidates may be fewer
   int32_t window_length = 0;              // all positions of the window
   int32_t num_windows = 1;                // windows in the canvas
   int32_t canvas_undecided = 0;           // undecided positions of the whole canvas
@@ -64,8 +66,7 @@ struct RuleNeeds {
   int32_t top_n = 0;  // length of RowStats::top
 };
 
-// Changes to decided tokens. One that the strategy's `revisions` option no longer allows is
-// dropped, so a rule must not need it in order to end.
+// Changes to decided tokens that are not fixed.
 struct Revision {
   struct Edit {
     int32_t index = 0;  // into CommitContext::decided
@@ -137,5 +138,7 @@ std::vector<int32_t> ByFallingConfidence(std::span<const Candidate> candidates);
 // Linear schedule: how many of `total` items step `step` of `steps` takes; the first
 // total % steps steps take one more (LLaDA, arXiv 2502.09992).
 int32_t LinearQuota(int32_t total, int32_t steps, int32_t step);
+// Refuses steps over the whole canvas that do not spread evenly over its windows; 0 is none.
+Status CheckSteps(int32_t steps, int32_t num_windows);
 
 }  // namespace tessera::decode

@@ -205,7 +205,8 @@ std::vector<Decided> DiffusionStrategy::DecidedStats(const SequenceView& view, c
     Decided entry{.position = position,
                   .token = view.tokens[static_cast<size_t>(position)],
                   .placed = view.confidence[static_cast<size_t>(position)],
-                  .given = revisions_.Given(position)};
+                  .given = revisions_.Given(position),
+                  .fixed = revisions_.Fixed(position)};
     if (row < num_decided_ && position_of(row) == position) {
       entry.stats = &stats[row];
       entry.probability = stats[row++].p_probe.front();
@@ -320,6 +321,7 @@ Result<StepOutcome> DiffusionStrategy::Commit(const SequenceView& view, const St
                               .window_step = window_step_,
                               .window_begin = window_.begin,
                               .window_undecided = window_undecided_,
+                              .window_left = CountUndecided(view, window_.begin, window_.end),
                               .window_length = window_.end - window_.begin,
                               .num_windows = window_.num_windows,
                               .canvas_undecided = CountUndecided(view, 0, view.canvas()),

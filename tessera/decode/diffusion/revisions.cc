@@ -9,33 +9,29 @@ void Revisions::Begin(const SequenceView& view) {
   counts_.assign(given_.size(), 0);
 }
 
-Result<bool> Revisions::Take(int32_t index, std::span<const Decided> decided) {
+Result<int32_t> Revisions::Take(int32_t index, std::span<const Decided> decided) {
   if (index < 0 || index >= static_cast<int32_t>(decided.size()) ||
-      decided[static_cast<size_t>(index)].given) {
-    return Internal("the commit rule revises entry {} of {}, or a given one", index,
+      Fixed(decided[static_cast<size_t>(index)].position)) {
+    return Internal("the commit rule revises entry {} of {}, or a fixed one", index,
                     decided.size());
   }
   const int32_t position = decided[static_cast<size_t>(index)].position;
-  int32_t& count = counts_[static_cast<size_t>(position)];
-  if (count >= limit_) return false;
-  ++count;
+  ++counts_[static_cast<size_t>(position)];
   changed_.push_back(position);
-  return true;
+  return position;
 }
 
 Status Revisions::Apply(const Revision& revision, std::span<const Decided> decided,
                         StepOutcome* outcome) {
   changed_.clear();
   for (const Revision::Edit& edit : revision.edits) {
-    TESSERA_ASSIGN_OR_RETURN(const bool allowed, Take(edit.index, decided));
-    if (!allowed) continue;
-    outcome->edits.push_back({.position = decided[static_cast<size_t>(edit.index)].position,
-                              .token = edit.token,
-                              .confidence = edit.probability});
+    TESSERA_ASSIGN_OR_RETURN(const int32_t position, Take(edit.index, decided));
+    outcome->edits.push_back(
+        {.position = position, .token = edit.token, .confidence = edit.probability});
   }
   for (const int32_t index : revision.remasks) {
-    TESSERA_ASSIGN_OR_RETURN(const bool allowed, Take(index, decided));
-    if (allowed) outcome->remasks.push_back(decided[static_cast<size_t>(index)].position);
+    TESSERA_ASSIGN_OR_RETURN(const int32_t position, Take(index, decided));
+    outcome->remasks.push_back(position);
   }
   std::sort(outcome->remasks.begin(), outcome->remasks.end());
   std::sort(changed_.begin(), changed_.end());

@@ -20,16 +20,20 @@ class Revisions {
   // Before the first step; what is decided then was given.
   void Begin(const SequenceView& view);
   bool Given(int32_t position) const { return given_[static_cast<size_t>(position)]; }
+  // Given, or revised as often as is allowed.
+  bool Fixed(int32_t position) const {
+    return Given(position) || counts_[static_cast<size_t>(position)] >= limit_;
+  }
 
-  // Adds to `outcome` what of the revision is still allowed. Refuses one that names a given
-  // position, no position, or one twice.
+  // Adds the revision to `outcome` and counts it. Refuses one that names a fixed position, none, or
+  // one twice.
   Status Apply(const Revision& revision, std::span<const Decided> decided, StepOutcome* outcome);
   // Positions the last Apply changed, ascending.
   std::span<const int32_t> changed() const { return changed_; }
 
  private:
-  // Counts a revision of the index-th decided position; false when it was revised often enough.
-  Result<bool> Take(int32_t index, std::span<const Decided> decided);
+  // Counts a revision of the index-th decided position and returns the position.
+  Result<int32_t> Take(int32_t index, std::span<const Decided> decided);
 
   int32_t limit_;
   std::vector<bool> given_;      // [canvas]

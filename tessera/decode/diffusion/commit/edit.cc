@@ -46,7 +46,7 @@ class EditRule : public CommitRule {
     if (settings_.replace >= 1) return;  // no probability exceeds it
     for (size_t i = 0; i < context.decided.size(); ++i) {
       const Decided& decided = context.decided[i];
-      if (decided.given || decided.stats == nullptr) continue;
+      if (decided.fixed || decided.stats == nullptr) continue;
       const RowStats& now = *decided.stats;
       if (now.sampled != decided.token && now.p_sampled > settings_.replace) {
         revision->edits.push_back(

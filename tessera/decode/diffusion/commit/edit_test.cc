@@ -16,7 +16,7 @@ TEST(EditRule, ReplacesDecidedTokensTheModelNoLongerPrefers) {
   const std::vector<Decided> decided = {{.position = 0, .token = 3, .stats = &other},
                                         {.position = 1, .token = 3, .stats = &weak},
                                         {.position = 2, .token = 3, .stats = &same},
-                                        {.position = 3, .token = 3, .given = true, .stats = &other},
+                                        {.position = 3, .token = 3, .fixed = true, .stats = &other},
                                         {.position = 4, .token = 3}};
   const Revision revision = rule.Look(decided);
   ASSERT_EQ(revision.edits.size(), 1u);

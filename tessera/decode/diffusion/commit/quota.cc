@@ -14,12 +14,7 @@ class QuotaRule : public CommitRule {
 
   Status Begin(int32_t undecided, int32_t num_windows) override {
     (void)undecided;
-    if (steps_ > 0 && steps_ % num_windows != 0) {
-      return InvalidArgument(
-          "option steps: got {}, accepted: a multiple of the {} blocks of this canvas", steps_,
-          num_windows);
-    }
-    return OkStatus();
+    return CheckSteps(steps_, num_windows);
   }
 
   void Select(const CommitContext& context, std::vector<int32_t>* chosen) override {

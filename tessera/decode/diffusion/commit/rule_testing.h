@@ -101,6 +101,7 @@ class RuleUnderTest {
                                    .window_step = step_++,
                                    .window_begin = begin_,
                                    .window_undecided = undecided_,
+                                   .window_left = count,
                                    .window_length = window_length > 0 ? window_length : undecided_,
                                    .num_windows = 1,
                                    .canvas_undecided = count,

@@ -41,7 +41,7 @@ class WinoRule : public CommitRule {
     std::vector<int32_t> doubtful;
     for (size_t i = 0; i < context.decided.size(); ++i) {
       const Decided& decided = context.decided[i];
-      if (!decided.given && decided.shadow < verify_) doubtful.push_back(static_cast<int32_t>(i));
+      if (!decided.fixed && decided.shadow < verify_) doubtful.push_back(static_cast<int32_t>(i));
     }
     std::stable_sort(doubtful.begin(), doubtful.end(), [&](int32_t a, int32_t b) {
       return context.decided[static_cast<size_t>(a)].shadow <

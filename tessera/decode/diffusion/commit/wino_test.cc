@@ -16,7 +16,7 @@ TEST(WinoRule, TakesBackWhatTheShadowDoubts) {
   RuleUnderTest rule(commit::Wino());
   EXPECT_TRUE(rule.rule().needs().shadow_rows);
   const std::vector<Decided> decided = {{.position = 0, .token = 1, .shadow = 0.5f},
-                                        {.position = 1, .token = 1, .given = true, .shadow = 0.1f},
+                                        {.position = 1, .token = 1, .fixed = true, .shadow = 0.1f},
                                         {.position = 2, .token = 1, .shadow = 0.2f},
                                         {.position = 3, .token = 1, .shadow = 0.9f}};
   rule.Select({0.7f, 0.7f, 0.7f, 0.1f}, 8, decided);
