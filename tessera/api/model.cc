@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "tessera/api/internal/artefacts.h"
 #include "tessera/api/internal/chat.h"
 #include "tessera/api/internal/model_info.h"
 #include "tessera/decode/registry.h"
@@ -144,6 +145,7 @@ class ModelImpl : public Model {
       : loaded_(std::move(loaded)),
         info_(std::move(info)),
         traits_(loaded_.model->traits()),
+        artefacts_(LoadArtefactsBeside(loaded_.folder)),
         engine_(*loaded_.model, *loaded_.device, {}) {}
 
   // `tokenizer_path` may be empty: the model's own folder, which need not have a tokenizer.
@@ -205,7 +207,7 @@ class ModelImpl : public Model {
   }
 
   Status CheckStrategy(const std::string& strategy) const override {
-    return decode::MakeStrategy(StrategyOrDefault(strategy), traits_, {}).status();
+    return decode::MakeStrategy(StrategyOrDefault(strategy), traits_, {}, artefacts_).status();
   }
 
   Result<GenerateResult> Generate(const GenerateRequest& request) override {
@@ -277,6 +279,7 @@ class ModelImpl : public Model {
   engine::LoadedModel loaded_;
   ModelInfo info_;
   ops::ModelTraits traits_;  // with the end-of-text tokens of the tokenizer
+  decode::ArtefactLoader artefacts_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   Status no_tokenizer_;
   std::optional<text::ChatTemplate> chat_template_;
@@ -295,7 +298,7 @@ std::vector<Result<GenerateResult>> ModelImpl::GenerateBatch(
     TESSERA_ASSIGN_OR_RETURN(std::vector<TokenId> prompt, EncodePrompt(request));
     TESSERA_ASSIGN_OR_RETURN(auto strategy,
                              decode::MakeStrategy(StrategyOrDefault(request.strategy), traits_,
-                                                  ToSpec(request.sampling)));
+                                                  ToSpec(request.sampling), artefacts_));
     pending->follower = std::make_unique<Follower>(request, tokenizer_.get(), prompt);
     Follower* follower = pending->follower.get();
     TESSERA_ASSIGN_OR_RETURN(

@@ -29,6 +29,18 @@ TEST(MakeStrategy, AcceptsEveryMemberWithItsDefaults) {
   for (const MemberInfo& member : ListMembers()) {
     if (member.slot == "decoder") {
       EXPECT_EQ(Error(member.name.c_str(), AttentionKind::kCausal), "") << member.name;
+    } else if (member.name == "learn2pd") {
+      EXPECT_NE(Error("learn2pd", AttentionKind::kBidirectional).find("cannot be read here"),
+                std::string::npos);
+    } else if (member.name == "oracle") {
+      EXPECT_NE(Error("oracle", AttentionKind::kBidirectional).find("needs the text to aim at"),
+                std::string::npos);
+      EXPECT_EQ(Error("oracle=1+2+3", AttentionKind::kBidirectional), "");
+      for (const char* bad : {"oracle=1+10", "oracle=1+", "oracle=+1", "oracle=-1", "oracle=x"}) {
+        EXPECT_NE(Error(bad, AttentionKind::kBidirectional).find("accepted: token ids 0..9"),
+                  std::string::npos)
+            << bad;
+      }
     } else if (member.slot == "commit") {
       EXPECT_EQ(Error(member.name.c_str(), AttentionKind::kBidirectional), "") << member.name;
       EXPECT_EQ(Error(member.name.c_str(), AttentionKind::kBlockCausal), "") << member.name;

@@ -108,13 +108,13 @@ const std::vector<Mode>& Modes() {
 }
 
 // A filter for blocks of four that accepts a position when it is about as sure as its neighbours.
-Result<decode::Artefact> TinyFilter(const std::string&) {
-  decode::Artefact filter = {
-      {"fc1.weight", {.shape = {2, 4}, .values = {1, 1, 1, 1, 4, -1, 4, -1}}},
-      {"fc1.bias", {.shape = {2}, .values = {-1, 0}}},
-      {"fc2.weight", {.shape = {4, 2}, .values = {3, 1, 3, -1, 2, 1, 2, -1}}},
-      {"fc2.bias", {.shape = {4}, .values = {-1, -1, 0, 0}}}};
-  return filter;
+Result<decode::Artefact> TinyFilter(const std::string&, const std::string&) {
+  return decode::Artefact{
+      .path = "filter",
+      .tensors = {{"fc1.weight", {.shape = {2, 4}, .values = {1, 1, 1, 1, 4, -1, 4, -1}}},
+                  {"fc1.bias", {.shape = {2}, .values = {-1, 0}}},
+                  {"fc2.weight", {.shape = {4, 2}, .values = {3, 1, 3, -1, 2, 1, 2, -1}}},
+                  {"fc2.bias", {.shape = {4}, .values = {-1, -1, 0, 0}}}}};
 }
 
 // With the option that a rule cannot do without.

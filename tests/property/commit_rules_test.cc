@@ -1,10 +1,14 @@
 // Oracles of single commit rules (methods, section 15) on the golden models in fp32.
+#include <fmt/ranges.h>
+
 #include "tests/property/decoding.h"
 
 namespace tessera::property {
 namespace {
 
 using golden::Load;
+
+std::vector<float> Zeros(size_t count) { return std::vector<float>(count); }
 
 constexpr const char* kModels[] = {"llada", "dream", "sdar"};
 
@@ -40,6 +44,41 @@ TEST(Rules, TheirStrictestSettingsCommitOneTokenPerStep) {  // oracle 1
     }
     const Outcome entropy = RunAlone(loaded, {.strategy = "entropy_threshold=-1"});
     for (const auto& commits : entropy.commits) EXPECT_LE(commits.size(), 1u) << name;
+  }
+}
+
+// A filter of zeros says 0.5 of every position.
+Result<decode::Artefact> Undecided(const std::string&, const std::string&) {
+  return decode::Artefact{.path = "zeros",
+                          .tensors = {{"fc1.weight", {.shape = {2, 8}, .values = Zeros(16)}},
+                                      {"fc1.bias", {.shape = {2}, .values = Zeros(2)}},
+                                      {"fc2.weight", {.shape = {8, 2}, .values = Zeros(16)}},
+                                      {"fc2.bias", {.shape = {8}, .values = Zeros(8)}}}};
+}
+
+TEST(Learn2Pd, AFilterThatAcceptsNothingOrEverything) {  // oracle 1
+  for (const char* name : kModels) {
+    const golden::Loaded loaded = Load(name, ops::WeightType::kF32);
+    const Outcome none =
+        RunAlone(loaded, {.strategy = "learn2pd=zeros,accept=0.5", .load = Undecided});
+    EXPECT_EQ(none.commits, RunAlone(loaded, {.strategy = "quota"}).commits) << name;
+    const Outcome all =
+        RunAlone(loaded, {.strategy = "learn2pd=zeros,accept=0.49", .load = Undecided});
+    EXPECT_EQ(all.commits, RunAlone(loaded, {.strategy = "threshold=0"}).commits) << name;
+  }
+}
+
+// Aiming at what one token per step gives, the oracle arrives there in no more forwards.
+TEST(Oracle, ReachesItsReferenceInFewerForwards) {
+  for (const char* name : kModels) {
+    const golden::Loaded loaded = Load(name, ops::WeightType::kF32);
+    const Outcome one = RunAlone(loaded, {.strategy = "quota"});
+    const auto begin = one.canvas().begin() + static_cast<std::ptrdiff_t>(Job().prompt.size());
+    const Outcome oracle = RunAlone(
+        loaded, {.strategy = fmt::format("oracle={}", fmt::join(begin, one.canvas().end(), "+"))});
+    EXPECT_EQ(oracle.canvas(), one.canvas()) << name;
+    EXPECT_LT(oracle.completion.metrics.total_forwards(), one.completion.metrics.total_forwards())
+        << name;
   }
 }
 

@@ -21,6 +21,7 @@ struct Job {
   uint64_t seed = 0;
   bool stop_early = false;
   std::vector<int32_t> stop_ids = {};
+  decode::ArtefactLoader load = {};
 };
 
 // What a job did, forward by forward.
@@ -45,7 +46,7 @@ inline std::vector<Outcome> RunTogether(models::Model& model, ops::Device& devic
   std::vector<int64_t> ids;
   for (size_t i = 0; i < jobs.size(); ++i) {
     Result<std::unique_ptr<decode::Strategy>> strategy =
-        decode::MakeStrategy(jobs[i].strategy, model.traits(), jobs[i].sampling);
+        decode::MakeStrategy(jobs[i].strategy, model.traits(), jobs[i].sampling, jobs[i].load);
     if (!strategy.ok()) {
       ADD_FAILURE() << jobs[i].strategy << ": " << strategy.status().message();
       ids.push_back(-1);

@@ -80,12 +80,19 @@ struct Revision {
   bool hold = false;
 };
 
+// The canvas before the first step.
+struct CanvasShape {
+  int32_t undecided = 0;
+  int32_t first_undecided = 0;
+  int32_t num_windows = 1;
+};
+
 class CommitRule {
  public:
   virtual ~CommitRule() = default;
   // Refuses a canvas that the rule's options do not fit; called once, before the first step.
-  virtual Status Begin(int32_t undecided, int32_t num_windows) {
-    (void)undecided, (void)num_windows;
+  virtual Status Begin(const CanvasShape& shape) {
+    (void)shape;
     return OkStatus();
   }
   virtual RuleNeeds needs() const { return {}; }

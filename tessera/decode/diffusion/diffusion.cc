@@ -142,8 +142,9 @@ Result<StepPlan> DiffusionStrategy::Plan(const SequenceView& view, const StepBud
   if (view.step == 0) revisions_.Begin(view);
   Window window = NextWindow(view);
   if (view.step == 0) {
-    TESSERA_RETURN_IF_ERROR(
-        commit_->Begin(CountUndecided(view, 0, view.canvas()), window.num_windows));
+    TESSERA_RETURN_IF_ERROR(commit_->Begin({.undecided = CountUndecided(view, 0, view.canvas()),
+                                            .first_undecided = FirstUndecided(view),
+                                            .num_windows = window.num_windows}));
   }
   const bool new_window = !window.SameAs(window_);
   window_ = std::move(window);

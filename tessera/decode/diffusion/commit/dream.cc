@@ -16,9 +16,8 @@ class DreamRule : public CommitRule {
   DreamRule(Order order, int32_t steps, double eps, double alg_temp)
       : order_(order), steps_(steps), eps_(eps), alg_temp_(alg_temp) {}
 
-  Status Begin(int32_t undecided, int32_t num_windows) override {
-    (void)num_windows;
-    if (steps_ == 0) steps_ = std::max(undecided, 1);
+  Status Begin(const CanvasShape& shape) override {
+    if (steps_ == 0) steps_ = std::max(shape.undecided, 1);
     return OkStatus();
   }
 

@@ -12,10 +12,7 @@ class QuotaRule : public CommitRule {
   QuotaRule(int32_t steps, int32_t block_steps, bool random)
       : steps_(steps), block_steps_(block_steps), random_(random) {}
 
-  Status Begin(int32_t undecided, int32_t num_windows) override {
-    (void)undecided;
-    return CheckSteps(steps_, num_windows);
-  }
+  Status Begin(const CanvasShape& shape) override { return CheckSteps(steps_, shape.num_windows); }
 
   void Select(const CommitContext& context, std::vector<int32_t>* chosen) override {
     // LLaDA spreads the undecided positions of a block, SDAR all of its positions.

@@ -30,8 +30,8 @@ TEST(QuotaRule, RandomOrderIsAFunctionOfTheKey) {
 
 TEST(QuotaRule, RefusesStepsThatDoNotDivideIntoBlocks) {
   RuleUnderTest rule(commit::Quota(), {{"steps", "10"}});
-  EXPECT_FALSE(rule.rule().Begin(/*undecided=*/32, /*num_windows=*/4).ok());
-  EXPECT_TRUE(rule.rule().Begin(/*undecided=*/32, /*num_windows=*/5).ok());
+  EXPECT_FALSE(rule.rule().Begin({.undecided = 32, .num_windows = 4}).ok());
+  EXPECT_TRUE(rule.rule().Begin({.undecided = 32, .num_windows = 5}).ok());
 }
 
 }  // namespace

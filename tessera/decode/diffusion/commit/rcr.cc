@@ -24,9 +24,8 @@ class RcrRule : public CommitRule {
   };
   explicit RcrRule(const Settings& settings) : settings_(settings) {}
 
-  Status Begin(int32_t undecided, int32_t num_windows) override {
-    (void)undecided;
-    return CheckSteps(settings_.steps, num_windows);
+  Status Begin(const CanvasShape& shape) override {
+    return CheckSteps(settings_.steps, shape.num_windows);
   }
 
   RuleNeeds needs() const override {

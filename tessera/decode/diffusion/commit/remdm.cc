@@ -23,9 +23,8 @@ class RemdmRule : public CommitRule {
   };
   explicit RemdmRule(const Settings& settings) : settings_(settings) {}
 
-  Status Begin(int32_t undecided, int32_t num_windows) override {
-    (void)undecided;
-    return CheckSteps(settings_.steps, num_windows);
+  Status Begin(const CanvasShape& shape) override {
+    return CheckSteps(settings_.steps, shape.num_windows);
   }
 
   RuleNeeds needs() const override {
