@@ -83,6 +83,8 @@ TEST(Batching, RulesThatRevise) {
       {.strategy = "threshold=0.7,block=8,cache=dual", .prompt = Prompt(7, 3)},
       {.strategy = "wino=0.05,verify=0.2,guidance=1,canvas=multiblock,block=6,cache=dkv,drift=2",
        .prompt = Prompt(9, 4)},
+      {.strategy = "hierarchical=0.1,low=0.02,revoke=0.1,block=12,cache=prefix",
+       .prompt = Prompt(20, 8)},
       {.strategy = "rcr,block_steps=4,block=6,cache=vicinity", .prompt = Prompt(13, 6)},
       {.strategy = "remdm,extra=3,number=3,block=12,cache=recap", .prompt = Prompt(8, 7)},
       {.strategy = "edit=0.2,replace=0.02,scope=canvas",

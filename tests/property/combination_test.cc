@@ -117,9 +117,10 @@ Result<decode::Artefact> TinyFilter(const std::string&, const std::string&) {
                   {"fc2.bias", {.shape = {4}, .values = {-1, -1, 0, 0}}}}};
 }
 
-// With the option that a rule cannot do without.
+// With the option that a rule cannot do without, or takes nothing back without on this model.
 std::string RuleText(const std::string& rule) {
   if (rule == "learn2pd") return "learn2pd=filter";
+  if (rule == "wino") return "wino=0.2,verify=1";
   if (rule == "oracle") return "oracle=3+4+1+7+2";
   return rule;
 }
@@ -241,6 +242,7 @@ bool ExpectRefusal(const Kind& kind, const std::string& cache, const std::string
 }
 
 TEST(Combinations, WholeProductRunsOrIsRefusedWithAReason) {
+  Revisions().clear();
   int32_t ran = 0, refused = 0;
   for (const Kind& kind : kKinds) {
     for (const std::string& rule : MembersOf("commit")) {
@@ -259,13 +261,19 @@ TEST(Combinations, WholeProductRunsOrIsRefusedWithAReason) {
   }
   EXPECT_GT(ran, 7 * (2 * 7 * 5 + 2 * 2 * 2) * 3 - 1);
   EXPECT_GT(refused, 0);
+  for (const std::string& rule : MembersOf("commit")) {
+    const bool revises = rule == "edit" || rule == "wino" || rule == "rcr" || rule == "remdm";
+    EXPECT_EQ(Revisions()[rule] > 0, revises) << rule << " " << Revisions()[rule];
+  }
 }
 
 // Small blocks, so that windows, refreshes and pipelines matter, and what goes with every canvas.
 TEST(Combinations, ExtrasOfCanvasAndCache) {
   for (const Kind& kind : kKinds) {
     const bool block_causal = kind.attention == AttentionKind::kBlockCausal;
-    for (const std::string rule : {"threshold=0.6", "quota", "edit=0.6,replace=0.2", "wino=0.3"}) {
+    for (const std::string rule : {"threshold=0.6", "quota", "edit=0.6,replace=0.2", "wino=0.3",
+                                   "hierarchical=0.5,low=0.2,revoke=0.6", "rcr,block_steps=2",
+                                   "local_leap=0.4,anchors=decided"}) {
       for (const std::string& cache : MembersOf("cache")) {
         for (const std::string& canvas : MembersOf("canvas")) {
           if (ExpectRefusal(kind, cache, canvas, rule)) continue;

@@ -36,5 +36,28 @@ TEST(HierarchicalRule, TakesAllAboveTheThresholdAndTheBestIfNothingQualifies) {
       << "the second run has nothing above low";
 }
 
+TEST(HierarchicalRule, RevokesFewerThanItCommits) {
+  RuleUnderTest rule(commit::Hierarchical(), {{"revoke", "0.4"}, {"threshold", "0.5"}});
+  const RowStats row;
+  const std::vector<Decided> decided = {
+      {.position = 10, .token = 1, .stats = &row, .probability = 0.3f},
+      {.position = 11, .token = 1, .fixed = true, .stats = &row, .probability = 0.0f},
+      {.position = 12, .token = 1, .stats = &row, .probability = 0.1f},
+      {.position = 13, .token = 1, .stats = &row, .probability = 0.4f},
+      {.position = 14, .token = 1}};
+  rule.Select({0.6f, 0.6f}, 16, decided);
+  EXPECT_EQ(rule.revision().remasks, (Indices{2})) << "two commits allow one";
+  rule.Select({0.6f, 0.6f, 0.6f}, 16, decided);
+  EXPECT_EQ(rule.revision().remasks, (Indices{2, 0}));
+  rule.Select(std::vector<float>(5, 0.6f), 16, decided);
+  EXPECT_EQ(rule.revision().remasks, (Indices{2, 0})) << "fixed, unknown and probable ones stay";
+  rule.Select({0.6f}, 16, decided);
+  EXPECT_TRUE(rule.revision().remasks.empty());
+}
+
+TEST(HierarchicalRule, WithoutRevokeItAsksForNothing) {
+  EXPECT_FALSE(RuleUnderTest(commit::Hierarchical()).rule().needs().decided_rows);
+}
+
 }  // namespace
 }  // namespace tessera::decode

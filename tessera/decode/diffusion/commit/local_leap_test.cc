@@ -28,5 +28,17 @@ TEST(LocalLeapRule, DecayRaisesTheLevelWithDistance) {
   EXPECT_EQ(rule.Select({0.95f, 0.65f, 0.65f, 0.81f}), (Indices{0, 1, 3}));
 }
 
+TEST(LocalLeapRule, DecidedTokensAreAnchorsOnlyWhenAsked) {
+  const std::vector<Decided> decided = {{.position = 4, .token = 1, .placed = 0.99f}};
+  RuleUnderTest step(commit::LocalLeap());
+  RuleUnderTest both(commit::LocalLeap(), {{"anchors", "decided"}});
+  EXPECT_FALSE(step.rule().needs().decided);
+  EXPECT_TRUE(both.rule().needs().decided);
+  EXPECT_EQ(both.Select({0.8f, 0.76f, 0.1f}, 0, decided), (Indices{0, 1}));
+  EXPECT_EQ(step.Select({0.8f, 0.76f, 0.1f}), (Indices{0}));
+  const std::vector<Decided> prompt = {{.position = 4, .token = 1, .placed = 0.99f, .given = true}};
+  EXPECT_EQ(both.Select({0.8f, 0.76f, 0.1f}, 0, prompt), (Indices{0}));
+}
+
 }  // namespace
 }  // namespace tessera::decode
