@@ -271,9 +271,10 @@ TEST(Combinations, WholeProductRunsOrIsRefusedWithAReason) {
 TEST(Combinations, ExtrasOfCanvasAndCache) {
   for (const Kind& kind : kKinds) {
     const bool block_causal = kind.attention == AttentionKind::kBlockCausal;
-    for (const std::string rule : {"threshold=0.6", "quota", "edit=0.6,replace=0.2", "wino=0.3",
-                                   "hierarchical=0.5,low=0.2,revoke=0.6", "rcr,block_steps=2",
-                                   "local_leap=0.4,anchors=decided"}) {
+    for (const std::string rule :
+         {"threshold=0.6", "quota", "edit=0.6,replace=0.2", "wino=0.3",
+          "hierarchical=0.5,low=0.2,revoke=0.6", "rcr,block_steps=2,scope=canvas",
+          "local_leap=0.4,anchors=decided"}) {
       for (const std::string& cache : MembersOf("cache")) {
         for (const std::string& canvas : MembersOf("canvas")) {
           if (ExpectRefusal(kind, cache, canvas, rule)) continue;

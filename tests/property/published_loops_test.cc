@@ -251,8 +251,9 @@ TEST(PublishedLoops, Rcr) {
         const Canvas published =
             Rcr(loaded, static_cast<size_t>(block), static_cast<size_t>(steps), cosine);
         if (cosine && steps >= block) continue;  // that loop repeats forwards
-        const auto seen = Seen(loaded, fmt::format("rcr,block_steps={},block={},schedule={}", steps,
-                                                   block, cosine ? "cosine" : "linear"));
+        const auto seen =
+            Seen(loaded, fmt::format("rcr,scope=canvas,block_steps={},block={},schedule={}", steps,
+                                     block, cosine ? "cosine" : "linear"));
         EXPECT_EQ(Difference(seen, published.seen), "")
             << name << " " << block << " " << steps << " " << cosine;
         taken_back += TakenBack(seen, published.mask());

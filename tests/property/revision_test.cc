@@ -44,8 +44,8 @@ const std::vector<std::string>& RevisingRules() {
   static const std::vector<std::string> rules = {"edit=0.5,replace=0.1,post_steps=1000",
                                                  "edit=0.5,replace=0,scope=canvas,post_steps=1000",
                                                  "wino=0.1,verify=1",
-                                                 "rcr",
-                                                 "rcr,block_steps=3,scope=window",
+                                                 "rcr,scope=canvas",
+                                                 "rcr,block_steps=3",
                                                  "remdm,extra=100000,number=4,from=0.5",
                                                  "hierarchical=1.5,low=0.1,revoke=1"};
   return rules;
@@ -274,10 +274,13 @@ TEST(Wino, ShadowsSeeAllButWhatTheyStandFor) {
 // Oracle 2 for rules that revise: caches that recompute everything equal no cache, commit by
 // commit.
 TEST(Revising, FullRefreshEqualsNoCache) {
-  const std::vector<std::string> rules = {
-      "edit=0.3,replace=0.05,block=8",   "edit=0.2,replace=0.02,scope=canvas,block=8",
-      "wino=0.05,verify=0.2,block=12",   "rcr,block_steps=5,block=8",
-      "remdm,extra=3,number=3,block=12", "hierarchical=0.1,low=0.02,revoke=0.1,block=12"};
+  const std::vector<std::string> rules = {"edit=0.3,replace=0.05,block=8",
+                                          "edit=0.2,replace=0.02,scope=canvas,block=8",
+                                          "wino=0.05,verify=0.2,block=12",
+                                          "rcr,block_steps=5,block=8",
+                                          "rcr,block_steps=5,block=8,scope=canvas",
+                                          "remdm,extra=3,number=3,block=12",
+                                          "hierarchical=0.1,low=0.02,revoke=0.1,block=12"};
   for (const std::string& rule : rules) {
     for (const char* name : {"llada", "dream"}) {
       const golden::Loaded loaded = Load(name, ops::WeightType::kF32);
@@ -299,7 +302,8 @@ TEST(Revising, TheExactCacheGoesBack) {
   for (const char* name : {"sdar", "sdar_moe", "fast_dllm_v2", "llada2_moe"}) {
     const golden::Loaded loaded = Load(name, ops::WeightType::kF32);
     const int32_t mask = loaded.model->traits().mask_id;
-    for (const char* rule : {"rcr,block_steps=2", "rcr,block_steps=3,schedule=cosine"}) {
+    for (const char* rule :
+         {"rcr,block_steps=2,scope=canvas", "rcr,block_steps=3,schedule=cosine,scope=canvas"}) {
       const Job none = {.strategy = fmt::format("{},cache=none", rule), .max_new_tokens = 40};
       const Outcome reference = RunAlone(loaded, none);
       const int32_t block = loaded.model->traits().block;

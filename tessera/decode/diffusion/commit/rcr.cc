@@ -3,8 +3,9 @@
 // masked again, as many as the schedule still has to come. An early token that was a poor guess
 // therefore gives way to later ones.
 //
-// scope=canvas follows the published code: tokens of earlier blocks give way too, so no text is
-// final, and none streams, before the whole canvas is. scope=window keeps to the active block.
+// scope=window keeps to the active block. scope=canvas follows the published code: tokens of
+// earlier blocks give way too, so no text is final, and none streams or ends the run, before the
+// whole canvas is; it cost much and gained nothing (docs/decisions/014-revising-tokens.md).
 // Deviation: that code's cosine schedule may keep nothing new in a step and then repeats itself;
 // here at least one position less is masked after every step.
 #include <algorithm>
@@ -98,7 +99,7 @@ const CommitRuleEntry& Rcr() {
                   IntOption("block_steps", 0, 0, 1 << 20, "steps per block; 0: one token per step"),
                   ChoiceOption("schedule", "linear", {"linear", "cosine"},
                                "how many positions stay undecided from step to step"),
-                  ChoiceOption("scope", "canvas", {"window", "canvas"},
+                  ChoiceOption("scope", "window", {"window", "canvas"},
                                "take back tokens of the active block, or of earlier ones too; with "
                                "canvas no text streams before the end")},
       .make = [](const Options& options) -> std::unique_ptr<CommitRule> {
