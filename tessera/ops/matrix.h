@@ -15,7 +15,8 @@ namespace tessera::ops {
 // How the elements of a weight matrix are stored. Quantised formats hold integers with one scale
 // (and, when asymmetric, one zero point) per `group` input features of an output feature;
 // group 0 means one per output feature. ops/weight_rounding.h has the arithmetic.
-enum class WeightType : uint8_t { kF32, kBF16, kInt8, kInt4 };
+// kF8: e4m3 with one f32 scale per output feature, the largest magnitude / 448; GPUs only.
+enum class WeightType : uint8_t { kF32, kBF16, kF8, kInt8, kInt4 };
 
 struct WeightFormat {
   WeightType type = WeightType::kBF16;
@@ -24,7 +25,7 @@ struct WeightFormat {
   bool operator==(const WeightFormat&) const = default;
 };
 
-// "f32", "bf16", "int8-g256", "int4-g64-asym"; without "-gN", int8 has groups of 256, int4 of 64.
+// "f32", "bf16", "fp8", "int8-g256", "int4-g64-asym"; without "-gN", int8 has groups of 256, int4 of 64.
 std::string Name(const WeightFormat& format);
 Result<WeightFormat> ParseWeightFormat(std::string_view text);
 

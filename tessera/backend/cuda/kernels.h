@@ -1,10 +1,11 @@
 // Launchers of the CUDA kernels: host functions without CUDA types, so that the rest of the room is
 // plain C++. All pointers are device memory unless a comment says "host". Every launcher enqueues
-// on `stream` and returns the launch error; none synchronises. Launched with programmatic dependent
-// launch: a kernel waits for its predecessor before it reads anything but weights.
+// on `stream` and returns the launch error; none synchronises or allocates, so that all can be
+// captured into a graph.
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "tessera/backend/cuda/layout.h"
 #include "tessera/base/status.h"
@@ -17,8 +18,13 @@ namespace tessera::cuda {
 using Stream = CUstream_st*;
 using BF16 = uint16_t;  // its bits
 
-// Element type of packed activations: what the matrices of a model are multiplied with.
-enum class ActivationType : uint8_t { kBF16, kF8 };
+// What launchers must know of the GPU; one per device, made by devices.h.
+struct Gpu {
+  int32_t ordinal = 0;
+  int32_t multiprocessors = 0;
+  int32_t capability = 0;  // 80, 90, 120
+  bool wgmma() const { return capability == 90; }
+};
 
 // One forward's rows in device memory, made by StepTable. Arrays are padded to `padded_rows` of the
 // graph bucket; a surplus row has slot -1, group -1, token 0 and position 0, and kernels skip it
@@ -31,20 +37,20 @@ struct DeviceGroup {
   int32_t rule, block;               // ops::MaskRule, positions per block
   int32_t bits_begin;                // into bits (words), kBits only
 };
-// Rows [row_begin, row_begin + kAttentionRows) of a group, or fewer at its end, that one attention
-// block evaluates together.
+// Rows [row_begin, row_begin + kAttentionRows) of a group, or fewer at its end, that are evaluated
+// together.
 inline constexpr int32_t kAttentionRows = 32;
 struct DeviceTile {
   int32_t group, row_begin;
 };
 struct DeviceStep {
   int32_t padded_rows;  // launch bounds are those of the bucket...
-  int32_t max_tiles;    // attention tiles of `kAttentionRows` rows that the bucket allows
+  int32_t max_tiles;    // attention tiles that the bucket allows
   int32_t max_keys;     // largest DeviceGroup::keys that the bucket allows
-  const int32_t*
-      counts;  // ...actual numbers: [0] rows, [1] groups, [2] attention tiles, [3] outputs
+  const int32_t* counts;  // ...actual numbers: [0] rows, [1] groups, [2] tiles, [3] outputs
   const int32_t* tokens;      // [padded_rows]
   const int32_t* slots;       // [padded_rows]
+  const int32_t* positions;   // [padded_rows]
   const int32_t* row_group;   // [padded_rows]
   const DeviceGroup* groups;  // [groups]
   const DeviceTile* tiles;    // [max_tiles]
@@ -54,69 +60,80 @@ struct DeviceStep {
   const int32_t* out_rows;  // [padded outputs]
 };
 
+// --- Linear layers -----------------------------------------------------------------------------
+
 // A packed matrix as the kernels see it.
 struct WeightView {
   ops::WeightFormat format;
-  bool f8 = false;  // e4m3 with one scale per feature, multiplied with e4m3 activations
   int64_t out = 0, in = 0;
-  const void* data = nullptr;  // layout.h
-  const float* scales = nullptr;
-  // Gate and up rows take turns in eights, so that one lane holds both of a feature: packed feature
-  // 16 i + j is gate 8 i + j for j < 8 and up 8 i + j - 8 otherwise. Set for two parts of equal
-  // height that are read as [gate | up].
-  bool paired = false;
-  int32_t splits = 1;  // parts of the inputs that are summed apart (narrow matrices)
+  const void* data = nullptr;             // layout.h
+  const float* feature_scales = nullptr;  // [out rounded up to kBand], fp8 only
+  bool paired = false;                    // rows in the order of PairedRow
 };
 
-// y = x WT, `x` packed activations of PaddedRows(rows) rows.
-struct LinearLaunch {
-  const WeightView* weight = nullptr;
-  int64_t rows = 0;
-  const void* x = nullptr;
-  const float* x_scales = nullptr;  // [padded rows], e4m3 activations only
-  int64_t feature_begin = 0;        // a multiple of 64; only features [begin, end) are computed
-  int64_t feature_end = -1;         // -1: all
+// One product y = x WT and what becomes of it. Values are f32 sums in an order that depends on the
+// weight's shape and the GPU alone, never on the number of rows.
+struct LinearStep {
+  WeightView weight;
+  const BF16* x = nullptr;  // packed activations (layout.h) of the launch's padded rows
+  // With square_sums: values are multiplied by rsqrt(sum / in + eps), the sum of the row's
+  // square_sums; for x that an earlier step or NormPack wrote without that factor.
+  const float* square_sums = nullptr;  // [ceil(in / 64)][padded rows]
+  float eps = 0;
+  const float* bias = nullptr;  // [out] or null, in the order of the packed rows' sources
+
   enum class Output : uint8_t {
-    kRows,      // y[row * stride + feature - feature_begin] (+)= value + bias; splits == 1 only
-    kPartials,  // partials[split][row * out + feature] = value; AddNormPack or SumPartials adds
-                // them up
-    kSilu,      // packed bf16 activations of silu(gate) * up, [padded rows, out / 2]; paired only
+    kRows,      // y[row * stride + feature - feature_begin] (+)= value; `accumulate` adds
+    kResidual,  // hidden[row * out + feature] += value, and the packed input of what follows, see
+                // NormPack; norm_weight null: only hidden
+    kSilu,      // packed[row, feature] = silu(gate) * up; paired weights only
   };
   Output output = Output::kRows;
-  bool accumulate = false;
-  const float* bias = nullptr;  // [out] or null
-  float* y = nullptr;           // rows or partials
+  int64_t feature_begin = 0, feature_end = -1;  // kRows: multiples of kBand (end: or out; -1: out)
+  float* y = nullptr;
   int64_t stride = 0;
-  BF16* packed = nullptr;  // kSilu
-};
-Status Linear(Stream stream, const LinearLaunch& args);
-
-// hidden += the sum of the partials (if any), in order; then packed activations of
-// RmsNorm(hidden) * weight. partials: [splits][padded rows of the linear, width] with row stride
-// width. norm_weight null: nothing is packed. kF8: one scale per row = largest magnitude / 448.
-struct AddNormPackLaunch {
-  int64_t rows = 0, width = 0;
+  bool accumulate = false;
   float* hidden = nullptr;
-  const float* partials = nullptr;
-  int32_t splits = 0;
-  int64_t partial_stride = 0;  // floats from one split to the next
-  const float* norm_weight = nullptr;
-  float eps = 0;
-  ActivationType type = ActivationType::kBF16;
-  void* packed = nullptr;
-  float* scales = nullptr;  // kF8
+  const float* norm_weight = nullptr;  // [out]
+  float* out_square_sums = nullptr;    // [ceil(out / 64)][padded rows]
+  BF16* packed = nullptr;              // kResidual: width out; kSilu: width out / 2
 };
-Status AddNormPack(Stream stream, const AddNormPackLaunch& args);
 
-// Packed activations of f32 rows [rows, width], and e4m3 ones of packed bf16 ones.
-Status PackRows(Stream stream, int64_t rows, int64_t width, const float* x, ActivationType type,
-                void* packed, float* scales);
-Status PackedToF8(Stream stream, int64_t rows, int64_t width, const BF16* x, void* packed,
-                  float* scales);
-// y[row] = (accumulate ? y : 0) + bias + the sum of the partials, in order.
-Status SumPartials(Stream stream, int64_t rows, int64_t width, const float* partials,
-                   int32_t splits, int64_t partial_stride, const float* bias, bool accumulate,
-                   float* y);
+// Bytes of scratch memory that Linears needs for products of at most `padded_rows` rows and `out`
+// features. Zeroed once by the caller before first use; the launches leave it ready for the next.
+int64_t LinearScratchBytes(const Gpu& gpu, int64_t padded_rows, int64_t out);
+
+// The steps in order, each of which may read what earlier ones wrote; few launches, at best one.
+// `rows` rows are real, the others of PaddedRows(rows) may be computed but are not written to y or
+// hidden. At most kMaxLinearSteps.
+inline constexpr int32_t kMaxLinearSteps = 8;
+Status Linears(Stream stream, const Gpu& gpu, int64_t rows, std::span<const LinearStep> steps,
+               void* scratch);
+
+// Weights of type kF32, plain rows [out, in]: y (+)= x WT + bias in f32 without tensor cores, in a
+// fixed order of inputs.
+Status LinearF32(Stream stream, const ops::LinearArgs& args, const float* weight, int64_t out,
+                 int64_t in);
+
+// --- Rows ----------------------------------------------------------------------------------------
+
+// packed = bf16(hidden * norm_weight), zero in the padding of the width, and square_sums[i][row] =
+// the sum of hidden^2 over inputs [64 i, 64 i + 64): together the input of a LinearStep with
+// square_sums. RMSNorm, with its factor applied after the product.
+struct NormPackLaunch {
+  int64_t rows = 0, width = 0;
+  const float* hidden = nullptr;  // [rows, width]
+  const float* norm_weight = nullptr;
+  BF16* packed = nullptr;        // of PaddedRows(rows)
+  float* square_sums = nullptr;  // [ceil(width / 64)][PaddedRows(rows)]
+};
+Status NormPack(Stream stream, const NormPackLaunch& args);
+// Packed activations of f32 rows [rows, width].
+Status PackRows(Stream stream, int64_t rows, int64_t width, const float* x, BF16* packed);
+// Packed RmsNorm of chosen rows: packed row i of PaddedRows(count) is
+// bf16(RmsNorm(hidden[rows[i]]) * norm_weight).
+Status GatherNormPack(Stream stream, const int32_t* rows, int64_t count, int64_t width,
+                      const float* hidden, const float* norm_weight, float eps, BF16* packed);
 
 // The plain operations on f32 rows; see ops/device.h. Index arrays are device memory.
 Status EmbedRows(Stream stream, const WeightView& table, const int32_t* tokens, int64_t rows,
@@ -128,8 +145,9 @@ Status GatherRows(Stream stream, const int32_t* rows, int64_t count, int64_t wid
 Status AddRows(Stream stream, const int32_t* rows, const float* weights, int64_t count,
                int64_t width, const float* x, float* out);
 
-// K/V pages: [page][kv_head][kPageRows][head_dim], bf16 or f32.
-// Adds nothing to Q | K | V but what ops::RotateAndStoreArgs says; rows with slot -1 are skipped.
+// --- Attention -------------------------------------------------------------------------------------
+
+// ops::RotateAndStoreArgs for the rows of a step; rows with slot -1 are skipped.
 struct RotateLaunch {
   DeviceStep step;
   float* qkv = nullptr;  // [padded_rows, (heads + 2 kv_heads) * head_dim]; Q is rotated in place
@@ -138,27 +156,29 @@ struct RotateLaunch {
   const float* k_norm = nullptr;
   float norm_eps = 0;
   int32_t rotary_dim = 0;
-  const float* cos_sin = nullptr;  // [padded_rows, rotary_dim]
+  // [rows or positions, rotary_dim]: cos | sin. by_position: row = step.positions[r], else r.
+  const float* cos_sin = nullptr;
+  bool by_position = false;
   ops::KvLayer kv;
 };
 Status RotateAndStore(Stream stream, const RotateLaunch& args);
 
-// Attention of all tiles of the step. Keys are summed in splits of kAttentionSplit listed keys;
-// splits are merged in order, by whichever kernel, so that neither the grid nor batch mates change
-// a bit.
-inline constexpr int32_t kAttentionSplit = 256;
+// Attention of all tiles of the step. Listed keys are summed in splits of kAttentionSplit, merged
+// in order, so that neither the grid nor batch mates change a bit.
+inline constexpr int32_t kAttentionSplit = 128;
 struct AttentionLaunch {
   DeviceStep step;
   const float* qkv = nullptr;
   int32_t heads = 0;
   float scale = 0;
   ops::KvLayer kv;
-  float* scratch = nullptr;  // AttentionScratchFloats(...)
-  float* out = nullptr;      // f32 [rows, heads * head_dim], or null
-  BF16* packed = nullptr;    // packed bf16 activations of the same, or null
+  void* scratch = nullptr;  // AttentionScratchBytes(...); zeroed once before first use
+  float* out = nullptr;     // f32 [rows, heads * head_dim], or null
+  BF16* packed = nullptr;   // packed activations of the same, of padded_rows, or null
 };
-int64_t AttentionScratchFloats(const DeviceStep& step, int32_t heads, int32_t head_dim);
-Status Attention(Stream stream, const AttentionLaunch& args);
+int64_t AttentionScratchBytes(const Gpu& gpu, const DeviceStep& step, int32_t heads,
+                              const ops::KvFormat& format);
+Status Attention(Stream stream, const Gpu& gpu, const AttentionLaunch& args);
 // `moves`: pairs of K/V row numbers (page * kPageRows + row), applied in order.
 Status KvCopy(Stream stream, const ops::KvLayer& kv, const int32_t* moves, int64_t count);
 
