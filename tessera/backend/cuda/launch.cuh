@@ -1,0 +1,30 @@
+// Errors of the CUDA runtime as Status, and what every kernel file needs.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include "tessera/base/status.h"
+
+#define TESSERA_CUDA_RETURN(expression)                                                   \
+  do {                                                                                    \
+    const cudaError_t tessera_cuda_error = (expression);                                  \
+    if (tessera_cuda_error != cudaSuccess) {                                              \
+      return ::tessera::cuda::FromCuda(tessera_cuda_error, #expression);                  \
+    }                                                                                     \
+  } while (false)
+
+namespace tessera::cuda {
+
+inline Status FromCuda(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return OkStatus();
+  cudaGetLastError();  // clears it, unless it is sticky
+  const char* text = cudaGetErrorString(error);
+  if (error == cudaErrorMemoryAllocation) return ResourceExhausted("CUDA: {}: {}", what, text);
+  return Internal("CUDA: {}: {}", what, text);
+}
+
+// The error of the launch before, if any.
+inline Status LaunchStatus(const char* what) { return FromCuda(cudaGetLastError(), what); }
+
+}  // namespace tessera::cuda
