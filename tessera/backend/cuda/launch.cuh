@@ -16,13 +16,8 @@
 
 namespace tessera::cuda {
 
-inline Status FromCuda(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return OkStatus();
-  cudaGetLastError();  // clears it, unless it is sticky
-  const char* text = cudaGetErrorString(error);
-  if (error == cudaErrorMemoryAllocation) return ResourceExhausted("CUDA: {}: {}", what, text);
-  return Internal("CUDA: {}: {}", what, text);
-}
+// OkStatus, kResourceExhausted for memory, else kInternal; clears the runtime's last error.
+Status FromCuda(cudaError_t error, const char* what);
 
 // The error of the launch before, if any.
 inline Status LaunchStatus(const char* what) { return FromCuda(cudaGetLastError(), what); }
