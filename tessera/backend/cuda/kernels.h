@@ -44,10 +44,10 @@ struct DeviceTile {
   int32_t group, row_begin;
 };
 struct DeviceStep {
-  int32_t padded_rows;  // launch bounds are those of the bucket...
-  int32_t max_tiles;    // attention tiles that the bucket allows
-  int32_t max_keys;     // largest DeviceGroup::keys that the bucket allows
-  const int32_t* counts;  // ...actual numbers: [0] rows, [1] groups, [2] tiles, [3] outputs
+  int32_t padded_rows;        // launch bounds are those of the bucket...
+  int32_t max_tiles;          // attention tiles that the bucket allows
+  int32_t max_keys;           // largest DeviceGroup::keys that the bucket allows
+  const int32_t* counts;      // ...actual numbers: [0] rows, [1] groups, [2] tiles, [3] outputs
   const int32_t* tokens;      // [padded_rows]
   const int32_t* slots;       // [padded_rows]
   const int32_t* positions;   // [padded_rows]
@@ -145,7 +145,8 @@ Status GatherRows(Stream stream, const int32_t* rows, int64_t count, int64_t wid
 Status AddRows(Stream stream, const int32_t* rows, const float* weights, int64_t count,
                int64_t width, const float* x, float* out);
 
-// --- Attention -------------------------------------------------------------------------------------
+// --- Attention
+// -------------------------------------------------------------------------------------
 
 // ops::RotateAndStoreArgs for the rows of a step; rows with slot -1 are skipped.
 struct RotateLaunch {

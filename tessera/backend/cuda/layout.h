@@ -54,7 +54,8 @@ TESSERA_HD constexpr int64_t ActivationElements(int64_t padded_rows, int64_t wid
   return padded_rows * PaddedInputs(width);
 }
 
-// --- Weights ---------------------------------------------------------------------------------------
+// --- Weights
+// ---------------------------------------------------------------------------------------
 
 // One stage of half a band: 128 features x `inputs`, `bytes` in all:
 //   elements | scales | ratios | offsets
@@ -65,8 +66,8 @@ TESSERA_HD constexpr int64_t ActivationElements(int64_t padded_rows, int64_t wid
 // fp8 (e4m3) has one f32 scale per feature beside the stages; see WeightView.
 struct StageLayout {
   int32_t inputs = 0;
-  int32_t scale_inputs = 0;  // <= inputs
-  int32_t group = 0;         // int4; <= inputs
+  int32_t scale_inputs = 0;                              // <= inputs
+  int32_t group = 0;                                     // int4; <= inputs
   int32_t scales_at = 0, ratios_at = 0, offsets_at = 0;  // byte offsets; equal to `bytes` if absent
   int32_t bytes = 0;                                     // a multiple of 16
 };
@@ -116,7 +117,9 @@ TESSERA_HD constexpr int64_t PackedBytes(const StageLayout& layout, int64_t out,
 // Elements of a stage, feature f in [0, 128), input k in [0, inputs).
 //
 // bf16: core matrices of wgmma's A operand in shared memory: [k / 8][f][k % 8]. In elements.
-TESSERA_HD constexpr int64_t ElementBF16(int64_t f, int64_t k) { return (k / 8 * 128 + f) * 8 + k % 8; }
+TESSERA_HD constexpr int64_t ElementBF16(int64_t f, int64_t k) {
+  return (k / 8 * 128 + f) * 8 + k % 8;
+}
 
 // Narrower formats: the order in which the lanes of a warp hold the A operand of a 16 x 16 step in
 // registers, so that one 16-byte load per lane fetches 2 steps of 8-bit or 4 of 4-bit weights. Lane
@@ -145,7 +148,8 @@ TESSERA_HD constexpr int64_t ElementNibble(int64_t f, int64_t k) {
   return (((k / 64 * 8 + p.warp) * 32 + p.lane) * 4 + k / 16 % 4) * 8 + p.element * 4 + p.pair;
 }
 
-// --- Order of output features ------------------------------------------------------------------------
+// --- Order of output features
+// ------------------------------------------------------------------------
 
 // Two parts of equal height `half_out` that are read as [gate | up] take turns in eights, so that a
 // lane of the tensor cores holds both of a feature: packed row 16 i + j is row 8 i + j of the first
@@ -160,7 +164,8 @@ TESSERA_HD constexpr int64_t PackedOfPaired(int64_t row, int64_t half_out) {
   return feature / 8 * 16 + feature % 8 + (row < half_out ? 0 : 8);
 }
 
-// --- Keys and values -----------------------------------------------------------------------------------
+// --- Keys and values
+// -----------------------------------------------------------------------------------
 
 // A page of K of one layer: [kv_head][64 keys][head_dim], of V: [kv_head][head_dim][64 keys], so
 // that a lane reads 16 consecutive bytes of either as operands of the tensor cores. In elements.
