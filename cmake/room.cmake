@@ -1,17 +1,18 @@
 # One build target per room. A new source or test file needs no edit here: both are globbed.
 
 # tessera_room(<name> [DEPS <target>...] [EXCLUDE <regex>...])
-#   library tessera_<name> from every .cc below the folder except *_test.cc, and
+#   library tessera_<name> from every .cc and .cu below the folder except *_test.cc, and
 #   test binary <name>_test from every *_test.cc beside the sources.
 function(tessera_room name)
   cmake_parse_arguments(ROOM "" "" "DEPS;EXCLUDE" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc")
-  set(tests ${sources})
-  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
-  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc"
+       "${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cu")
   foreach(pattern ${ROOM_EXCLUDE})
     list(FILTER sources EXCLUDE REGEX "${pattern}")
   endforeach()
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   if(sources)
     add_library(tessera_${name} STATIC ${sources})
     set(scope PUBLIC)

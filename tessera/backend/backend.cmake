@@ -23,4 +23,14 @@ foreach(isa avx2 avx512 avx512vnni avx512bf16 amx)
   endif()
 endforeach()
 
+# gpu.h has one implementation in each of two folders.
+if(TESSERA_HAVE_CUDA)
+  list(APPEND backend_exclude "/backend/none/")
+else()
+  list(APPEND backend_exclude "/backend/cuda/")
+endif()
+
 tessera_room(backend DEPS tessera_ops EXCLUDE ${backend_exclude})
+if(TESSERA_HAVE_CUDA)
+  tessera_cuda(tessera_backend)
+endif()

@@ -2,7 +2,7 @@
 
 #include "tessera/backend/cpu/cpu_device.h"
 #include "tessera/backend/cpu/isa.h"
-#include "tessera/backend/none/none.h"
+#include "tessera/backend/gpu.h"
 #include "tessera/ops/ref/ref_device.h"
 
 namespace tessera::backend {
@@ -18,7 +18,7 @@ Result<std::unique_ptr<ops::Device>> MakeDevice(const DeviceOptions& options) {
     return cpu::MakeCpuDevice(isa, options.threads);
   }
   if (name == "ref") return ops::ref::MakeRefDevice();
-  if (name == "cuda" || name.starts_with("cuda:")) return none::MakeCudaDevice(name);
+  if (name == "cuda" || name.starts_with("cuda:")) return MakeGpuDevice(name);
   return InvalidArgument("device: \"{}\" is unknown; expected \"cpu\", \"cuda:N\" or \"ref\"",
                          name);
 }

@@ -12,7 +12,7 @@
 namespace tessera::backend {
 
 struct DeviceOptions {
-  std::string name = "cpu";  // "cpu"; "cuda:N" once that backend exists
+  std::string name = "cpu";  // "cpu", "cuda:N", "cuda" for "cuda:0", "ref"
   std::string isa = "auto";  // cpu: auto | generic | avx2 | avx512 | avx512bf16 | amx
   int threads = 0;           // cpu: 0 = one per available core
 };

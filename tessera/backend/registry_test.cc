@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tessera/backend/gpu.h"
+
 namespace tessera::backend {
 namespace {
 
@@ -40,10 +42,20 @@ TEST(Registry, RefusesWhatItDoesNotKnow) {
             std::string::npos);
 }
 
-TEST(Registry, NamesTheMissingBackend) {
-  const std::string message = ErrorOf({.name = "cuda:0"}, StatusCode::kUnimplemented);
-  EXPECT_NE(message.find("cuda:0"), std::string::npos);
-  EXPECT_NE(message.find("cpu"), std::string::npos);
+TEST(Registry, MakesGpusThatThereAre) {
+  const GpuReport report = ExamineGpus(false);
+  for (const GpuInfo& gpu : report.gpus) {
+    const std::string name = "cuda:" + std::to_string(gpu.ordinal);
+    const auto device = MakeDevice({.name = name});
+    EXPECT_EQ(device.ok(), CheckOrdinal(report, gpu.ordinal).ok());
+    if (!device.ok()) continue;
+    EXPECT_EQ((*device)->name(), name);
+  }
+  const auto count = static_cast<int32_t>(report.gpus.size());
+  const auto none = MakeDevice({.name = "cuda:" + std::to_string(count)});
+  EXPECT_EQ(none.status().message(), CheckOrdinal(report, count).message());
+  EXPECT_NE(ErrorOf({.name = "cuda:x"}, StatusCode::kInvalidArgument).find("cuda:N"),
+            std::string::npos);
 }
 
 }  // namespace

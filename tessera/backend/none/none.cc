@@ -1,11 +1,12 @@
-#include "tessera/backend/none/none.h"
+#include "tessera/backend/gpu.h"
 
-namespace tessera::none {
+namespace tessera::backend {
 
-Result<std::unique_ptr<ops::Device>> MakeCudaDevice(std::string_view name) {
-  return Unimplemented(
-      "device \"{}\": this build has no CUDA backend; use device \"cpu\", or a build that has it",
-      name);
+GpuReport ExamineGpus(bool) { return {}; }
+
+Result<std::unique_ptr<ops::Device>> MakeGpuDevice(std::string_view name) {
+  TESSERA_ASSIGN_OR_RETURN(const int32_t ordinal, ParseGpuOrdinal(name));
+  return CheckOrdinal({}, ordinal);
 }
 
-}  // namespace tessera::none
+}  // namespace tessera::backend
