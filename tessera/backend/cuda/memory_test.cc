@@ -33,7 +33,7 @@ TEST(FreeBlocks, HandsOutWhatFits) {
   ASSERT_TRUE(small.has_value());
   EXPECT_EQ(*small, std::pair(Address(1), int64_t{1024}));
 
-  EXPECT_FALSE(blocks.Take(7 * kMiB).has_value());  // 10 MiB would waste more than a quarter
+  EXPECT_FALSE(blocks.Take(6 * kMiB).has_value());  // 10 MiB would waste more than a quarter
   const auto large = blocks.Take(9 * kMiB);         // that is 10 MiB
   ASSERT_TRUE(large.has_value());
   EXPECT_EQ(*large, std::pair(Address(2), 10 * kMiB));
