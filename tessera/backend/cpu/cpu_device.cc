@@ -10,8 +10,8 @@
 #include "tessera/backend/cpu/linear.h"
 #include "tessera/backend/cpu/op_kernels.h"
 #include "tessera/backend/cpu/packed_matrix.h"
-#include "tessera/backend/cpu/route.h"
 #include "tessera/base/thread_pool.h"
+#include "tessera/ops/route_rows.h"
 
 namespace tessera::cpu {
 namespace {
@@ -143,7 +143,7 @@ class CpuDevice : public ops::Device {
   Status Route(const ops::RouteArgs& args) override {
     // An exponential is worth some ten element-wise operations.
     pool_.ParallelFor(args.rows, RowGrain(int64_t{10} * args.experts),
-                      [&](int64_t begin, int64_t end, int) { RouteRows(args, begin, end); });
+                      [&](int64_t begin, int64_t end, int) { ops::RouteRows(args, begin, end); });
     return OkStatus();
   }
 

@@ -1,11 +1,11 @@
-#include "tessera/backend/cpu/route.h"
+#include "tessera/ops/route_rows.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
-namespace tessera::cpu {
+namespace tessera::ops {
 namespace {
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
@@ -48,7 +48,7 @@ class Best {
 
 class Router {
  public:
-  explicit Router(const ops::RouteArgs& args)
+  explicit Router(const RouteArgs& args)
       : args_(args),
         spec_(args.spec),
         per_group_(args.experts / args.spec.groups),
@@ -79,7 +79,7 @@ class Router {
   // Fills score_, and key_: what experts are compared by.
   void Score(const float* logits) {
     const size_t experts = score_.size();
-    if (spec_.score == ops::RouterScore::kSigmoid) {
+    if (spec_.score == RouterScore::kSigmoid) {
       for (size_t e = 0; e < experts; ++e) score_[e] = 1 / (1 + std::exp(-logits[e]));
     } else {
       const float top = *std::max_element(logits, logits + experts);
@@ -110,8 +110,8 @@ class Router {
     return best_.Sum();
   }
 
-  const ops::RouteArgs& args_;
-  const ops::RouterSpec& spec_;
+  const RouteArgs& args_;
+  const RouterSpec& spec_;
   const int32_t per_group_;
   std::vector<float> score_, key_;  // [experts]
   std::vector<int32_t> groups_, chosen_;
@@ -120,9 +120,9 @@ class Router {
 
 }  // namespace
 
-void RouteRows(const ops::RouteArgs& args, int64_t begin, int64_t end) {
+void RouteRows(const RouteArgs& args, int64_t begin, int64_t end) {
   Router router(args);
   for (int64_t row = begin; row < end; ++row) router.Row(row);
 }
 
-}  // namespace tessera::cpu
+}  // namespace tessera::ops
