@@ -57,7 +57,7 @@ void Print(const api::MachineReport& report, const std::vector<DefaultModel>& mo
                      report.gflops[i].first.ends_with("int8") ? "GOP/s" : "GFLOP/s"));
   }
   for (size_t i = 0; i < report.devices.size(); ++i) {
-    Line(i == 0 ? "accelerators" : "", report.devices[i]);
+    Line(i == 0 ? "GPUs" : "", report.devices[i]);
   }
   for (const DefaultModel& model : models) {
     Line(model.title, model.problem.empty() ? style.Green("ok ") + " " + model.path

@@ -59,9 +59,10 @@ void AddLoadOptions(Parser& parser, ModelOptions* options) {
               "int4-gN-asym with N inputs per scale");
   parser.Choice("--isa", &options->isa,
                 {"auto", "generic", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"},
-                "instruction set");
-  parser.Int("--threads", &options->threads, 0, 4096, "0: all cores");
-  parser.Text("--device", &options->device, "NAME", "where to compute: cpu");
+                "instruction set of device cpu");
+  parser.Int("--threads", &options->threads, 0, 4096, "of device cpu; 0: all cores");
+  parser.Text("--device", &options->device, "NAME",
+              "where to compute: cpu, or cuda:N for GPU N (see `tessera doctor`)");
   parser.Int("--mask-id", &options->mask_id, 0, std::numeric_limits<int32_t>::max(),
              "mask token, for checkpoints that do not name it");
   parser.Text("--tokenizer", &options->tokenizer, "PATH",

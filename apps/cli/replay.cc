@@ -27,8 +27,8 @@ std::string FindRecorded(const std::string& path) {
 
 // "avx2" of "cpu:avx2".
 std::string IsaOf(const std::string& device) {
-  const size_t colon = device.find(':');
-  return colon == std::string::npos ? "auto" : device.substr(colon + 1);
+  constexpr std::string_view kCpu = "cpu:";
+  return device.starts_with(kCpu) ? device.substr(kCpu.size()) : "auto";
 }
 
 // As it was recorded, unless the options say otherwise.

@@ -20,9 +20,9 @@ namespace tessera::api {
 using TokenId = int32_t;
 
 struct LoadOptions {
-  std::string device = "cpu";
-  std::string isa = "auto";  // cpu: auto | generic | avx2 | avx512 | avx512bf16 | amx
-  int threads = 0;           // cpu: 0 = all available cores
+  std::string device = "cpu";  // cpu | cuda:N | ref
+  std::string isa = "auto";    // cpu: auto | generic | avx2 | avx512 | avx512bf16 | amx
+  int threads = 0;             // cpu: 0 = all available cores
   // Format of the weight matrices: auto (as stored), f32, bf16, int8, int4, or with the inputs per
   // scale int8-gN, int4-gN, int4-gN-asym.
   std::string dtype = "auto";
@@ -37,7 +37,7 @@ struct ModelInfo {
   std::string architecture;
   std::string attention;  // causal | bidirectional | block-causal
   std::string dtype;      // of the weight matrices in memory
-  std::string device;     // "cpu:avx512bf16"
+  std::string device;     // "cpu:avx512bf16", "cuda:0"
   std::string default_strategy;
   int64_t parameters = 0;
   int64_t active_parameters = 0;  // read by the forward of one row

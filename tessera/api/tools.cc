@@ -5,6 +5,7 @@
 
 #include "tessera/api/internal/model_info.h"
 #include "tessera/api/internal/quantization_config.h"
+#include "tessera/backend/gpu.h"
 #include "tessera/backend/machine.h"
 #include "tessera/decode/registry.h"
 #include "tessera/engine/loader.h"
@@ -159,7 +160,7 @@ MachineReport ExamineMachine() {
           .read_gb_per_second_one = machine.read_bandwidth_one / 1e9,
           .read_gb_per_second_all = machine.read_bandwidth_all / 1e9,
           .gflops = machine.gflops,
-          .devices = {"cuda: this build has no CUDA backend"}};
+          .devices = backend::Describe(backend::ExamineGpus(true))};
 }
 
 struct BandwidthProbe::Impl {

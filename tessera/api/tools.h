@@ -68,7 +68,7 @@ struct MachineReport {
   double read_gb_per_second_one = 0;                   // one core
   double read_gb_per_second_all = 0;                   // all cores
   std::vector<std::pair<std::string, double>> gflops;  // per isa and dtype, all cores
-  std::vector<std::string> devices;                    // accelerators and why there are none
+  std::vector<std::string> devices;                    // GPUs, or why there is none
 };
 MachineReport ExamineMachine();
 
