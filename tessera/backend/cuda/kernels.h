@@ -69,6 +69,8 @@ struct WeightView {
   const void* data = nullptr;             // layout.h
   const float* feature_scales = nullptr;  // [out rounded up to kBand], fp8 only
   bool paired = false;                    // rows in the order of PairedRow
+  // Symmetric int4 with a ratio outside [-119, 120], so that a code may saturate.
+  bool saturates = false;
 };
 
 // One product y = x WT and what becomes of it. Values are f32 sums in an order that depends on the

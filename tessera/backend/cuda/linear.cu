@@ -13,13 +13,15 @@ constexpr int64_t kCounterBytes = 256;
 
 int64_t TileRows(int64_t padded_rows) { return std::min<int64_t>(padded_rows, 256); }
 
-Kind KindOf(const ops::WeightFormat& format) {
+Kind KindOf(const WeightView& weight) {
+  const ops::WeightFormat& format = weight.format;
   switch (format.type) {
     case ops::WeightType::kF32: break;  // LinearF32
     case ops::WeightType::kBF16: return Kind::kBF16;
     case ops::WeightType::kF8: return Kind::kF8;
     case ops::WeightType::kInt8: return format.group == 32 ? Kind::kInt8Fine : Kind::kInt8;
-    case ops::WeightType::kInt4: return format.symmetric ? Kind::kInt4 : Kind::kInt4Offset;
+    case ops::WeightType::kInt4:
+      return format.symmetric && !weight.saturates ? Kind::kInt4 : Kind::kInt4Offset;
   }
   return Kind::kBF16;
 }
@@ -87,19 +89,19 @@ Status Linears(Stream stream, const Gpu& gpu, int64_t rows, std::span<const Line
   if (!gpu.wgmma()) return LinearsPlain(stream, gpu, rows, steps);
   // One launch for each run of steps with the same kind of weights.
   for (size_t begin = 0, end; begin < steps.size(); begin = end) {
-    const Kind kind = KindOf(steps[begin].weight.format);
+    const Kind kind = KindOf(steps[begin].weight);
     LinearProgram program = {};
     program.rows = static_cast<int32_t>(rows);
     program.padded_rows = static_cast<int32_t>(PaddedRows(rows));
-    for (end = begin; end < steps.size() && program.count < kMaxLinearSteps &&
-                      KindOf(steps[end].weight.format) == kind;
+    for (end = begin;
+         end < steps.size() && program.count < kMaxLinearSteps && KindOf(steps[end].weight) == kind;
          ++end) {
       const LinearStep& step = steps[end];
       const int64_t last = step.feature_end < 0 ? step.weight.out : step.feature_end;
       LinearPlan& plan = program.plans[program.count];
-      plan.pairs = gpu.multiprocessors / 2;
       plan.bands = static_cast<int32_t>(NumBands(last - step.feature_begin));
       plan.stages = static_cast<int32_t>(NumStages(LayoutOf(step.weight.format), step.weight.in));
+      plan.pairs = std::min(gpu.multiprocessors / 2, plan.total());
       program.max_slots = std::max(program.max_slots, plan.NumSlots());
       program.steps[program.count++] = step;
     }

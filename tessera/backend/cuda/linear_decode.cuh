@@ -61,19 +61,29 @@ __device__ __forceinline__ void DecodeF8(uint32_t low, uint32_t high, uint32_t* 
 // 0.0315 for results that do not saturate, and the nearest tie is 1/30 away).
 struct Int4Table {
   __half2 ratio, minus24, offset;
-  __device__ __forceinline__ Int4Table(int ratio_byte, int offset_byte)
-      : ratio(__float2half2_rn(static_cast<float>(ratio_byte))),
-        minus24(__float2half2_rn(-24.f * static_cast<float>(ratio_byte))),
-        offset(__float2half2_rn(static_cast<float>(offset_byte))) {}
+  __device__ __forceinline__ Int4Table(signed char ratio_byte, signed char offset_byte)
+      : ratio(ByteToHalf2(ratio_byte)),
+        minus24(__hmul2(ratio, __float2half2_rn(-24.f))),
+        offset(ByteToHalf2(offset_byte)) {}
+
+ private:
+  // 0x6400 is 1024 with a unit of 1; conversion instructions would be slower.
+  static __device__ __forceinline__ __half2 ByteToHalf2(signed char byte) {
+    const uint32_t bits = 0x64006400u | (static_cast<uint32_t>(byte + 128) * 0x00010001u);
+    return __hsub2(reinterpret_cast<const __half2&>(bits), __float2half2_rn(1152.f));
+  }
 };
+// Without kOffset no result may saturate.
 template <bool kOffset>
 __device__ __forceinline__ uint32_t NibblesToBF16(uint32_t shifted, const Int4Table& table) {
   uint32_t code = AndOr(shifted, 0x03c003c0, 0x4c004c00);
   __half2 v = __hfma2(reinterpret_cast<__half2&>(code), table.ratio, table.minus24);
   v = __hfma2(v, __float2half2_rn(2.f / 15.f), __float2half2_rn(1536.f));
-  const __half2 least = __float2half2_rn(1536.f - 128.f), most = __float2half2_rn(1536.f + 127.f);
-  v = __hmin2(__hmax2(v, least), most);
-  if (kOffset) v = __hmin2(__hmax2(__hadd2(v, table.offset), least), most);
+  if (kOffset) {
+    const __half2 least = __float2half2_rn(1536.f - 128.f), most = __float2half2_rn(1536.f + 127.f);
+    v = __hmin2(__hmax2(v, least), most);
+    v = __hmin2(__hmax2(__hadd2(v, table.offset), least), most);
+  }
   return BytesToBF16(reinterpret_cast<const uint32_t&>(v));
 }
 // One word; even pairs belong to the first feature, odd ones to the second.

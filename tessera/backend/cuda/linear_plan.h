@@ -12,19 +12,23 @@
 
 namespace tessera::cuda {
 
+// Arithmetic is in 32 bits, which suffices for total() * pairs: matrices of up to 2^31 / pairs
+// stages, some 4 GB of the narrowest ones.
 struct LinearPlan {
-  int32_t pairs = 0;   // of blocks
+  int32_t pairs = 0;   // of blocks that take part, at most total()
   int32_t bands = 0;   // of 256 features
   int32_t stages = 0;  // of each band
 
   TESSERA_HD int32_t total() const { return bands * stages; }
   // The run of pair p is [Begin(p), Begin(p + 1)).
   TESSERA_HD int32_t Begin(int32_t pair) const {
-    return static_cast<int32_t>(static_cast<int64_t>(total()) * pair / pairs);
+    return static_cast<int32_t>(static_cast<uint32_t>(total() * pair) /
+                                static_cast<uint32_t>(pairs));
   }
   // The pair whose run holds `stage`.
   TESSERA_HD int32_t PairOf(int32_t stage) const {
-    return static_cast<int32_t>((static_cast<int64_t>(stage + 1) * pairs - 1) / total());
+    return static_cast<int32_t>(static_cast<uint32_t>((stage + 1) * pairs - 1) /
+                                static_cast<uint32_t>(total()));
   }
   // Where the part of `band` that `pair` sums lies among all parts: two parts differ in the band or
   // the pair, and the later has more of both.

@@ -34,7 +34,6 @@ __device__ __forceinline__ void GridArriveAndWait(const LinearProgram& program, 
   ProxyFence();
   asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
   if (threadIdx.x % kConsumers == 0) {
-    __threadfence();
     AddRelease(program.counters, 1);
     while (LoadAcquire(program.counters) < passed * gridDim.x) {
     }

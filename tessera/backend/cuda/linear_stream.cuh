@@ -11,6 +11,7 @@
 
 namespace tessera::cuda {
 
+// kInt8Fine: groups of 32. kInt4Offset: asymmetric, or codes that saturate.
 enum class Kind : uint8_t { kBF16, kF8, kInt8, kInt8Fine, kInt4, kInt4Offset };
 
 // What a launch is compiled for: how weights are stored, and how many rows are multiplied at once.
@@ -80,7 +81,8 @@ __device__ __forceinline__ void ForEachPart(const LinearProgram& program, Part&&
   const int tiles = (program.padded_rows + kTileRows - 1) / kTileRows;
   for (int step = 0; step < program.count; ++step) {
     const LinearPlan& plan = program.plans[step];
-    const int begin = plan.Begin(pair), end = plan.Begin(pair + 1);
+    const int begin = pair < plan.pairs ? plan.Begin(pair) : 0;
+    const int end = pair < plan.pairs ? plan.Begin(pair + 1) : 0;
     for (int tile = 0; tile < tiles; ++tile) {
       for (int at = begin; at < end;) {
         const int band = at / plan.stages;
@@ -166,6 +168,31 @@ __device__ __forceinline__ void StreamRows(const LinearProgram& program,
       });
 }
 
+// By the two other warps of the producers: the factors of the norms, while the products are summed.
+template <Kind kKind, int kTileRows>
+__device__ __forceinline__ void ScaleRows(const LinearProgram& program,
+                                          const StreamShared<kKind, kTileRows>& shared) {
+  const int tiles = (program.padded_rows + kTileRows - 1) / kTileRows;
+  uint32_t passed = 0;
+  bool used = false;
+  for (int step = 0; step < program.count; ++step) {
+    if (step > 0) ++passed;
+    if (program.steps[step].square_sums != nullptr) {
+      while (LoadAcquire(program.counters) < passed * gridDim.x) {
+      }
+    }
+    for (int tile = 0; tile < tiles; ++tile, ++passed) {
+      if (program.steps[step].square_sums == nullptr) continue;
+      if (used) ScalesUsed::Wait();
+      used = true;
+      NormFactors<kTileRows>(program.steps[step], program.padded_rows, tile * kTileRows,
+                             shared.RowScales());
+      ScalesReady::Arrive();
+    }
+  }
+  if (used) ScalesUsed::Wait();
+}
+
 // --- The products of one stage, by one warpgroup
 // -----------------------------------------------------
 
@@ -184,16 +211,18 @@ __device__ __forceinline__ void Decode(const unsigned char* stage, const StageLa
         *reinterpret_cast<const uint4*>(stage + ((from / 4 * 8 + warp) * 32 + lane) * 16);
     const uint32_t word[4] = {words.x, words.y, words.z, words.w};
     const int feature = warp * 16 + lane / 4;
+    const int group_bits = 31 - __clz(layout.group);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {  // a group is 32 inputs or more
-      const int group = (from * 16 + half * 32) / layout.group;
+      const int group = (from * 16 + half * 32) >> group_bits;
       const auto* ratios = reinterpret_cast<const signed char*>(stage + layout.ratios_at) +
                            group * kHalfBand + feature;
       const auto* offsets = reinterpret_cast<const signed char*>(stage + layout.offsets_at) +
                             group * kHalfBand + feature;
       constexpr bool kOffset = kKind == Kind::kInt4Offset;
-      const Int4Table first(ratios[0], kOffset ? offsets[0] : 0);
-      const Int4Table second(ratios[8], kOffset ? offsets[8] : 0);
+      const bool stored = kOffset && layout.offsets_at < layout.bytes;
+      const Int4Table first(ratios[0], stored ? offsets[0] : 0);
+      const Int4Table second(ratios[8], stored ? offsets[8] : 0);
       DecodeInt4<kOffset>(word[half * 2], first, second, a + half * 8);
       DecodeInt4<kOffset>(word[half * 2 + 1], first, second, a + half * 8 + 4);
     }
@@ -219,7 +248,8 @@ __device__ __forceinline__ void Fold(const unsigned char* stage, const StageLayo
                                      int from, const Sums<kRows>& sums, Sums<kRows>& total) {
   const int feature = static_cast<int>(threadIdx.x / 32 % 8 * 16 + threadIdx.x % 32 / 4);
   const unsigned char* at =
-      stage + layout.scales_at + (from * 16 / layout.scale_inputs * kHalfBand + feature) * 2;
+      stage + layout.scales_at +
+      ((from * 16 >> (31 - __clz(layout.scale_inputs))) * kHalfBand + feature) * 2;
   const float first = StoredScaleValue(at), second = StoredScaleValue(at + 16);
 #pragma unroll
   for (int i = 0; i < kRows / 2; i += 4) {
@@ -416,7 +446,10 @@ __device__ __forceinline__ void Consume(const LinearProgram& program,
       },
       [&](int step, int tile, bool last) {
         GridArriveAndWait(program, ++passed);
+        const bool scaled = program.steps[step].square_sums != nullptr;
+        if (scaled) ScalesReady::Wait();
         Finish<kTileRows>(program, step, tile, parity, shared.RowScales(), shared.Scratch());
+        if (scaled) ScalesUsed::Arrive();
         parity ^= 1;
         if (last && step + 1 < program.count) GridArriveAndWait(program, ++passed);
       });
@@ -451,6 +484,9 @@ __global__ void __launch_bounds__(kThreads, 1)
     } else if (threadIdx.x == kConsumers + 32) {
       WaitForPredecessor();
       StreamRows<kKind, kTileRows>(program, shared);
+    } else if (threadIdx.x >= kConsumers + 64) {
+      WaitForPredecessor();
+      ScaleRows<kKind, kTileRows>(program, shared);
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
