@@ -54,7 +54,6 @@ class Pool {
 
   void Give(void* block, int64_t block_bytes) {
     const std::lock_guard lock(mutex_);
-    // cudaFree waits for the GPU, so that no kernel loses the memory it reads.
     if (!free_.Give(block, block_bytes)) cudaFree(block);
   }
 
@@ -138,7 +137,13 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
 }
 
 DeviceMemory::~DeviceMemory() {
-  if (data_ != nullptr) Pool::Of(ordinal_).Give(data_, static_cast<int64_t>(bytes_));
+  if (data_ == nullptr) return;
+  int current = ordinal_;
+  cudaGetDevice(&current);
+  cudaSetDevice(ordinal_);
+  cudaDeviceSynchronize();
+  cudaSetDevice(current);
+  Pool::Of(ordinal_).Give(data_, static_cast<int64_t>(bytes_));
 }
 
 Status DeviceMemory::Grow(size_t bytes, std::string_view what) {

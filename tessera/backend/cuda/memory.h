@@ -2,9 +2,8 @@
 // CUDA types, so that plain C++ can use it.
 //
 // Everything belongs to the GPU that is current when it is made (SetCurrentGpu), and is given back
-// there. Work that uses a block is enqueued on the one stream of its device: a block that is given
-// back while a kernel still reads it may be handed out again at once, because the next user's work
-// comes later on the same stream. Copies from and to the host in this header keep that order.
+// there. Giving memory back waits for the GPU, as cudaFree does, so that no kernel of any stream
+// still uses what the next owner gets: keep blocks that a forward needs, and let them grow.
 #pragma once
 
 #include <cstddef>
