@@ -22,6 +22,12 @@ class CountingDevice : public ops::Device {
   Result<std::unique_ptr<ops::DeviceBuffer>> Upload(std::span<const float> values) override {
     return ref_->Upload(values);
   }
+  Status Write(void* to, const void* from, size_t bytes) override {
+    return ref_->Write(to, from, bytes);
+  }
+  Status Read(void* to, const void* from, size_t bytes) override {
+    return ref_->Read(to, from, bytes);
+  }
   Result<std::unique_ptr<ops::Matrix>> Pack(const ops::MatrixSource& source) override {
     return ref_->Pack(source);
   }

@@ -179,13 +179,74 @@ struct KvCopyArgs {
   std::span<const std::pair<int32_t, int32_t>> moves;  // (from slot, to slot), applied in order
 };
 
+// --- A whole forward -----------------------------------------------------------------------------
+//
+// hidden = embedding[tokens]; per layer
+//   qkv = qkv * RmsNorm(hidden) + bias; RotateAndStore; hidden += o * Attention
+//   hidden += down * SiluMul(gate_up * RmsNorm(hidden))
+// and the statistics of head * RmsNorm(hidden[out_rows]).
+
+// Matrices and device vectors of one layer with a dense feed-forward.
+struct DecoderLayer {
+  const Matrix* qkv = nullptr;            // [(heads + 2 kv_heads) * head_dim, width]
+  const Matrix* o = nullptr;              // [width, heads * head_dim]
+  const Matrix* gate_up = nullptr;        // [2 ffn_width, width]: gate | up
+  const Matrix* down = nullptr;           // [width, ffn_width]
+  const float* attention_norm = nullptr;  // [width]
+  const float* ffn_norm = nullptr;        // [width]
+  const float* qkv_bias = nullptr;        // [qkv->out()] or null
+  const float* q_norm = nullptr;          // [head_dim] or null
+  const float* k_norm = nullptr;          // [head_dim] or null
+};
+
+// A network, the same for all of its forwards.
+struct DecoderShape {
+  std::vector<DecoderLayer> layers;
+  const Matrix* embedding = nullptr;  // [vocab, width]
+  const Matrix* head = nullptr;       // [vocab, width]
+  const float* final_norm = nullptr;  // [width]
+  int64_t width = 0;
+  int32_t heads = 0, kv_heads = 0, head_dim = 0;
+  std::vector<float> frequencies;  // rotary: half of the rotated elements of a head, f32
+  float norm_eps = 0;
+};
+
+struct DecoderArgs {
+  std::span<const TokenId> tokens;         // [rows], at least one
+  std::span<const int32_t> positions;      // [rows] of the rotary embedding
+  std::span<const int32_t> slots;          // [rows]
+  std::span<const AttentionGroup> groups;  // cover every row once, in order
+  std::span<const int32_t> out_rows;       // may be empty; ascending
+  std::span<const KvLayer> kv;             // [layers]; may differ from forward to forward
+  std::span<const RowRequest> requests;    // RowRequest::row indexes out_rows
+  std::span<RowStats> stats;               // one per request
+};
+
+// A network as a device runs it in one go. Made once per model and freed before its weights; owns
+// what its forwards need beside them.
+class CompiledDecoder {
+ public:
+  virtual ~CompiledDecoder() = default;
+  // The numbers of the operations one by one, up to the rounding of activations between them.
+  virtual Status Run(const DecoderArgs& args) = 0;
+};
+
+// Bytes of the device's memory; 0: unknown.
+struct DeviceMemoryInfo {
+  int64_t total = 0, free = 0;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
   virtual std::string_view name() const = 0;  // "cpu:avx512bf16", "cuda:0"
+  virtual DeviceMemoryInfo memory() const { return {}; }
 
   virtual Result<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) = 0;
   virtual Result<std::unique_ptr<DeviceBuffer>> Upload(std::span<const float> values) = 0;
+  // Copies from the host to the device and back; done when they return.
+  virtual Status Write(void* to, const void* from, size_t bytes) = 0;
+  virtual Status Read(void* to, const void* from, size_t bytes) = 0;
   virtual Result<std::unique_ptr<Matrix>> Pack(const MatrixSource& source) = 0;
   virtual int64_t KvPageBytes(const KvFormat& format) const = 0;  // one of K or V, one layer
 
@@ -201,6 +262,11 @@ class Device {
   virtual Status HeadStats(const HeadStatsArgs& args) = 0;
   virtual Status HeadLogits(const HeadLogitsArgs& args) = 0;
   virtual Status KvCopy(const KvCopyArgs& args) = 0;
+
+  // Null: this device runs such a network operation by operation.
+  virtual Result<std::unique_ptr<CompiledDecoder>> CompileDecoder(const DecoderShape&) {
+    return std::unique_ptr<CompiledDecoder>();
+  }
 };
 
 }  // namespace tessera::ops

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 
 #include "tessera/backend/cpu/attention.h"
@@ -66,6 +67,11 @@ class CpuDevice : public ops::Device {
     std::copy(values.begin(), values.end(), static_cast<float*>(buffer->data));
     return buffer;
   }
+  Status Write(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+    return OkStatus();
+  }
+  Status Read(void* to, const void* from, size_t bytes) override { return Write(to, from, bytes); }
   Result<std::unique_ptr<ops::Matrix>> Pack(const ops::MatrixSource& source) override {
     TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ops::Matrix> matrix, PackMatrix(source, pool_));
     return matrix;

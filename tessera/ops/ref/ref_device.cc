@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "tessera/ops/ref/ref_ops.h"
@@ -34,6 +35,11 @@ class RefDevice : public Device {
     std::copy(values.begin(), values.end(), static_cast<float*>(buffer->data));
     return buffer;
   }
+  Status Write(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+    return OkStatus();
+  }
+  Status Read(void* to, const void* from, size_t bytes) override { return Write(to, from, bytes); }
   Result<std::unique_ptr<Matrix>> Pack(const MatrixSource& source) override {
     TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix, ref::Pack(source));
     return matrix;
