@@ -58,6 +58,7 @@ struct DeviceStep {
   const ops::SlotRange* ranges;
   const uint64_t* bits;
   const int32_t* out_rows;  // [padded outputs]
+  bool operator==(const DeviceStep&) const = default;  // equal launches and addresses
 };
 
 // --- Linear layers -----------------------------------------------------------------------------
