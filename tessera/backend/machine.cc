@@ -33,6 +33,8 @@ std::string ReadField(const char* path, const std::string& key) {
 
 }  // namespace
 
+int64_t TotalMemory() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE); }
+
 int64_t AvailableMemory() {
   return std::atoll(ReadField("/proc/meminfo", "MemAvailable").c_str()) * 1024;
 }
@@ -54,8 +56,7 @@ Machine ExamineMachine() {
   Machine machine;
   machine.cpu = ReadField("/proc/cpuinfo", "model name");
   machine.cores = ThreadPool(0).size();
-  const int64_t page = sysconf(_SC_PAGESIZE);
-  machine.memory_bytes = sysconf(_SC_PHYS_PAGES) * page;
+  machine.memory_bytes = TotalMemory();
   machine.available_bytes = AvailableMemory();
 
   if (kProbeBytes <= machine.available_bytes / 4) {

@@ -21,6 +21,7 @@ struct Machine {
   std::vector<std::pair<std::string, double>> gflops;  // "avx512 f32", 1e9 (fl)op/s of all cores
 };
 
+int64_t TotalMemory();
 // Bytes that programs can still take without swapping; 0 when the system does not say.
 int64_t AvailableMemory();
 

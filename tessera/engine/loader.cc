@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "tessera/backend/machine.h"
 #include "tessera/backend/registry.h"
+#include "tessera/engine/memory_need.h"
 #include "tessera/models/gguf.h"
 #include "tessera/models/hugging_face.h"
 #include "tessera/models/synthetic_source.h"
@@ -48,31 +48,20 @@ Result<std::optional<ops::WeightFormat>> ParseDtype(const std::string& dtype) {
   return std::optional(format);
 }
 
-// Weights that do not fit would end in the system killing the process, minutes into loading.
-Status CheckMemory(const OpenedModel& opened, const std::optional<ops::WeightFormat>& format) {
-  const double parameters = static_cast<double>(opened.config.parameters());
-  double needed = static_cast<double>(opened.files.tensors->total_bytes());
-  if (format) {
-    // Scales add up to an eighth to int4 codes, a sixteenth to int8.
-    switch (format->type) {
-      case ops::WeightType::kF32: needed = parameters * 4; break;
-      case ops::WeightType::kBF16: needed = parameters * 2; break;
-      case ops::WeightType::kInt8: needed = parameters * 1.0625; break;
-      case ops::WeightType::kInt4: needed = parameters * 0.5625; break;
-    }
-  } else {
-    TESSERA_ASSIGN_OR_RETURN(const TensorInfo embedding,
-                             opened.files.tensors->Describe(opened.config.names.embedding));
-    if (embedding.type == Name(DType::kF16)) needed = parameters * 4;  // kept as f32
-  }
-  const double available = static_cast<double>(backend::AvailableMemory());
-  if (available == 0 || needed <= available) return OkStatus();
-  constexpr double kGiB = 1 << 30;
-  return ResourceExhausted(
-      "{}: the weights need {:.1f} GiB as {}, {:.1f} GiB of memory are free; less is needed by "
-      "bf16, "
-      "int8 and int4",
-      opened.files.folder, needed / kGiB, format ? ops::Name(*format) : "stored", available / kGiB);
+// Fails when the device lacks the memory.
+Status CheckNeed(const OpenedModel& opened, const std::optional<ops::WeightFormat>& format,
+                 const ops::Device& device) {
+  TESSERA_ASSIGN_OR_RETURN(const TensorInfo embedding,
+                           opened.files.tensors->Describe(opened.config.names.embedding));
+  const bool half = embedding.type == Name(DType::kF16);  // kept as f32
+  const bool wide =
+      format ? format->type == ops::WeightType::kF32 : half || embedding.type == Name(DType::kF32);
+  const double weights =
+      format ? WeightBytes(opened.config.parameters(), *format)
+      : half ? WeightBytes(opened.config.parameters(), {.type = ops::WeightType::kF32})
+             : static_cast<double>(opened.files.tensors->total_bytes());
+  return CheckMemory(EstimateMemory(opened.config, weights, wide), device.memory(),
+                     opened.files.folder, device.name(), format ? ops::Name(*format) : "stored");
 }
 
 }  // namespace
@@ -103,7 +92,7 @@ Result<LoadedModel> LoadModel(const LoadSpec& spec) {
   TESSERA_ASSIGN_OR_RETURN(loaded.device, OpenDevice(spec));
   TESSERA_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(spec.path));
   TESSERA_RETURN_IF_ERROR(ReplaceMask(opened, spec.mask_id, &opened.config.traits));
-  TESSERA_RETURN_IF_ERROR(CheckMemory(opened, format));
+  TESSERA_RETURN_IF_ERROR(CheckNeed(opened, format, *loaded.device));
   loaded.folder = opened.files.folder;
   loaded.architecture = opened.architecture;
   loaded.default_strategy = opened.default_strategy;
@@ -122,12 +111,11 @@ Result<LoadedModel> MakeSyntheticModel(const nlohmann::json& config, const LoadS
   TESSERA_ASSIGN_OR_RETURN(const models::DecoderConfig decoder, loaded.architecture->parse(object));
   loaded.default_strategy = loaded.architecture->default_strategy;
   const models::SyntheticSource weights(decoder, format);
-  const int64_t available = backend::AvailableMemory();
-  if (available > 0 && weights.total_bytes() > available) {
-    return ResourceExhausted("{} layers need {:.1f} GB as {}, {:.1f} GB of memory are free",
-                             decoder.layers, static_cast<double>(weights.total_bytes()) / 1e9,
-                             ops::Name(format), static_cast<double>(available) / 1e9);
-  }
+  const MemoryNeed need = EstimateMemory(decoder, static_cast<double>(weights.total_bytes()),
+                                         format.type == ops::WeightType::kF32);
+  TESSERA_RETURN_IF_ERROR(CheckMemory(need, loaded.device->memory(),
+                                      fmt::format("{} layers", decoder.layers),
+                                      loaded.device->name(), ops::Name(format)));
   TESSERA_ASSIGN_OR_RETURN(loaded.model,
                            models::Decoder::Load(decoder, weights, *loaded.device,
                                                  {.format = format, .progress = spec.progress}));

@@ -11,6 +11,7 @@
 #include "tessera/backend/cpu/linear.h"
 #include "tessera/backend/cpu/op_kernels.h"
 #include "tessera/backend/cpu/packed_matrix.h"
+#include "tessera/backend/machine.h"
 #include "tessera/base/thread_pool.h"
 #include "tessera/ops/route_rows.h"
 
@@ -54,6 +55,9 @@ class CpuDevice : public ops::Device {
         kernels_(GetOpKernels(isa)) {}
 
   std::string_view name() const override { return name_; }
+  ops::DeviceMemoryInfo memory() const override {
+    return {.total = backend::TotalMemory(), .free = backend::AvailableMemory()};
+  }
 
   Result<std::unique_ptr<ops::DeviceBuffer>> Allocate(size_t bytes) override {
     void* memory = std::aligned_alloc(64, (std::max<size_t>(bytes, 1) + 63) / 64 * 64);

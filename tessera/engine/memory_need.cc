@@ -1,0 +1,53 @@
+#include "tessera/engine/memory_need.h"
+
+#include <algorithm>
+
+namespace tessera::engine {
+namespace {
+
+constexpr int64_t kPositions = 4096;
+constexpr int64_t kFfnRows = 512;  // as models/decoder.cc evaluates at once
+
+}  // namespace
+
+double WeightBytes(int64_t parameters, const ops::WeightFormat& format) {
+  const auto count = static_cast<double>(parameters);
+  switch (format.type) {
+    case ops::WeightType::kF32: return count * 4;
+    case ops::WeightType::kBF16: return count * 2;
+    case ops::WeightType::kF8: return count;
+    // Scales add up to an eighth to int4 codes, a sixteenth to int8.
+    case ops::WeightType::kInt8: return count * 1.0625;
+    case ops::WeightType::kInt4: return count * 0.5625;
+  }
+  return 0;
+}
+
+MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, bool wide) {
+  MemoryNeed need = {.weights = weights};
+  need.positions = std::min<int64_t>(config.traits.max_positions, kPositions);
+  const auto rows = static_cast<double>(need.positions);
+  const auto q = static_cast<double>(config.heads * config.head_dim);
+  const auto kv = static_cast<double>(config.kv_heads * config.head_dim);
+  const auto width = static_cast<double>(config.width);
+  const auto ffn = static_cast<double>(config.ffn_width);
+  need.keys_and_values = 2 * static_cast<double>(config.layers) * kv * rows * (wide ? 4 : 2);
+  need.activations = 4 * rows * (2 * width + 2 * q + 2 * kv) +
+                     4 * 3 * ffn * std::min(rows, static_cast<double>(kFfnRows));
+  return need;
+}
+
+Status CheckMemory(const MemoryNeed& need, const ops::DeviceMemoryInfo& memory,
+                   std::string_view what, std::string_view device, std::string_view format) {
+  if (memory.free == 0 || need.total() <= static_cast<double>(memory.free)) return OkStatus();
+  constexpr double kGiB = 1 << 30;
+  return ResourceExhausted(
+      "{}: {:.1f} GiB are needed on {}, {:.1f} GiB are free: {:.1f} for the weights as {}, {:.1f} "
+      "for keys and values of {} positions, {:.1f} for activations; less is needed by bf16, int8 "
+      "and int4",
+      what, need.total() / kGiB, device, static_cast<double>(memory.free) / kGiB,
+      need.weights / kGiB, format, need.keys_and_values / kGiB, need.positions,
+      need.activations / kGiB);
+}
+
+}  // namespace tessera::engine

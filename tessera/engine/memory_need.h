@@ -1,0 +1,32 @@
+// What a model will take of its device's memory, estimated before any weight is read: weights that
+// do not fit would end in an error, or in the system killing the process, minutes into loading.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "tessera/base/status.h"
+#include "tessera/models/decoder_config.h"
+#include "tessera/ops/device.h"
+
+namespace tessera::engine {
+
+// Bytes; a forward of one sequence of `positions` rows, the context at most.
+struct MemoryNeed {
+  double weights = 0;
+  double keys_and_values = 0;
+  double activations = 0;
+  int64_t positions = 0;
+  double total() const { return weights + keys_and_values + activations; }
+};
+
+// So many weights in `format`, with their scales.
+double WeightBytes(int64_t parameters, const ops::WeightFormat& format);
+// `weights`: their bytes. `wide`: K and V are f32, as they are beside f32 weights.
+MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, bool wide);
+// kResourceExhausted when `memory`, if it is known, has not enough free. `what` names the model,
+// `device` the device, `format` that of the weights.
+Status CheckMemory(const MemoryNeed& need, const ops::DeviceMemoryInfo& memory,
+                   std::string_view what, std::string_view device, std::string_view format);
+
+}  // namespace tessera::engine
