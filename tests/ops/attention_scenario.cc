@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
 namespace tessera::ops_test {
@@ -36,7 +35,9 @@ AttentionRun::AttentionRun(ops::Device& device, const Scenario& scenario)
     auto allocated = device.Allocate(bytes);
     TESSERA_CHECK(allocated.ok());
     *buffer = std::move(*allocated);
-    std::memset((*buffer)->data, 0xff, bytes);  // NaN in f32 and in bf16
+    // NaN in f32 and in bf16
+    const std::vector<std::byte> poison(bytes, std::byte{0xff});
+    TESSERA_CHECK(device.Write((*buffer)->data, poison.data(), bytes).ok());
   }
   q_norm_ = Normals(scenario.head_dim, 21);
   k_norm_ = Normals(scenario.head_dim, 22);

@@ -5,7 +5,9 @@
 #include <numbers>
 #include <ostream>
 
+#include "tessera/backend/gpu.h"
 #include "tessera/backend/registry.h"
+#include "tests/ops/staged_device.h"
 
 namespace tessera::ops_test {
 namespace {
@@ -15,18 +17,26 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 }  // namespace
 
-std::vector<Target> CpuTargets() {
+std::vector<Target> TargetsWithoutRef() {
   std::vector<Target> targets;
   for (const std::string& isa : backend::AvailableIsas()) {
     for (const int threads : {1, 3}) {
       targets.push_back({"cpu_" + isa + "_" + std::to_string(threads), "cpu", isa, threads});
     }
   }
+  const size_t of_cpu = targets.size();
+  const backend::GpuReport report = backend::ExamineGpus(false);
+  for (const backend::GpuInfo& gpu : report.gpus) {
+    if (!backend::CheckOrdinal(report, gpu.ordinal).ok()) continue;
+    const std::string ordinal = std::to_string(gpu.ordinal);
+    targets.push_back({"cuda_" + ordinal, "cuda:" + ordinal, "auto", 1, true});
+  }
+  if (targets.size() == of_cpu) targets.push_back({"cpu_staged", "cpu", "auto", 1, true});
   return targets;
 }
 
 std::vector<Target> AllTargets() {
-  std::vector<Target> targets = CpuTargets();
+  std::vector<Target> targets = TargetsWithoutRef();
   targets.insert(targets.begin(), {"ref", "ref", "auto", 1});
   return targets;
 }
@@ -39,7 +49,7 @@ std::unique_ptr<ops::Device> Make(const Target& target) {
   auto device =
       backend::MakeDevice({.name = target.device, .isa = target.isa, .threads = target.threads});
   TESSERA_CHECK(device.ok());
-  return std::move(*device);
+  return target.staged ? MakeStagedDevice(std::move(*device)) : std::move(*device);
 }
 
 std::unique_ptr<ops::Device> MakeRef() { return Make({"ref", "ref", "auto", 1}); }

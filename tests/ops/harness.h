@@ -14,14 +14,16 @@
 
 namespace tessera::ops_test {
 
-// What the suite runs on: "ref", and "cpu" at each level this machine has, with 1 and 3 threads.
+// What the suite runs on: "ref", "cpu" at each level this machine has, with 1 and 3 threads, and
+// each GPU, or where there is none the same staging around "cpu".
 struct Target {
-  std::string name;  // "cpu_avx2_3"
+  std::string name;  // "cpu_avx2_3", "cuda_0"
   std::string device, isa;
   int threads;
+  bool staged = false;  // device memory is not the host's: see staged_device.h
 };
 std::vector<Target> AllTargets();
-std::vector<Target> CpuTargets();
+std::vector<Target> TargetsWithoutRef();
 std::string TargetName(const testing::TestParamInfo<Target>& info);
 void PrintTo(const Target& target, std::ostream* out);
 

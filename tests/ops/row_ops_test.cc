@@ -1,4 +1,5 @@
 // Embed, RmsNorm, Linear, SiluMul, GatherRows and HeadLogits against the reference.
+#include <algorithm>
 #include <cmath>
 
 #include "tests/ops/harness.h"
@@ -190,8 +191,17 @@ TEST_P(RowOps, BuffersHoldWhatWasUploaded) {
   auto buffer = device_->Upload(values);
   ASSERT_TRUE(buffer.ok());
   EXPECT_EQ((*buffer)->bytes, values.size() * sizeof(float));
-  const float* data = static_cast<const float*>((*buffer)->data);
-  EXPECT_TRUE(BitEqual(values, {data, data + values.size()}));
+  std::vector<float> read(values.size());
+  ASSERT_TRUE(device_->Read(read.data(), (*buffer)->data, (*buffer)->bytes).ok());
+  EXPECT_TRUE(BitEqual(values, read));
+  const std::vector<float> others = Normals(10, 13);
+  float* middle = static_cast<float*>((*buffer)->data) + 500;
+  ASSERT_TRUE(device_->Write(middle, others.data(), others.size() * sizeof(float)).ok());
+  ASSERT_TRUE(device_->Read(read.data(), (*buffer)->data, (*buffer)->bytes).ok());
+  std::vector<float> expected = values;
+  std::copy(others.begin(), others.end(), expected.begin() + 500);
+  EXPECT_TRUE(BitEqual(expected, read));
+  EXPECT_TRUE(device_->Write((*buffer)->data, nullptr, 0).ok());
   EXPECT_TRUE(device_->Allocate(0).ok());
 }
 
