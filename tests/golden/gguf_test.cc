@@ -257,7 +257,8 @@ TEST_P(GgufGoldenTypes, EveryTypeGivesTheLogits) {
     }
     const TempFolder folder;
     const std::string path = folder.Write("m.gguf", b.Build());
-    const Opened opened = OpenAndLoad(path, stored.block ? "ref" : "cpu", ops::WeightType::kF32);
+    const Opened opened =
+        OpenAndLoad(path, stored.block ? "ref" : DeviceName(), ops::WeightType::kF32);
     EXPECT_EQ(opened.model.config.tied_head, files.config.tied_head);
     EXPECT_EQ(opened.model.config.parameters(), files.config.parameters());
     EXPECT_EQ(opened.model.config.traits.shifted_logits, files.config.traits.shifted_logits);

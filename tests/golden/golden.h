@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -63,6 +64,19 @@ class PerturbedSource : public TensorSource {
   TensorView changed_;
 };
 
+// What the models run on: the environment's TESSERA_TEST_DEVICE, for example "cuda:0"; else "cpu".
+inline std::string DeviceName() {
+  const char* named = std::getenv("TESSERA_TEST_DEVICE");
+  return named != nullptr && *named != '\0' ? named : "cpu";
+}
+inline std::unique_ptr<ops::Device> MakeDevice(const std::string& isa = "auto", int threads = 2) {
+  return Unwrap(backend::MakeDevice({.name = DeviceName(), .isa = isa, .threads = threads}));
+}
+// Instruction-set levels of the CPU; other devices have one way to compute.
+inline std::vector<std::string> Isas() {
+  return DeviceName() == "cpu" ? backend::AvailableIsas() : std::vector<std::string>{"auto"};
+}
+
 struct Loaded {
   std::unique_ptr<ops::Device> device;
   std::unique_ptr<models::Decoder> model;
@@ -85,7 +99,7 @@ inline Loaded Load(const std::string& name, ops::WeightType type, const std::str
                    const TensorSource* tensors = nullptr) {
   const Files files = OpenFiles(name);
   Loaded loaded;
-  loaded.device = Unwrap(backend::MakeDevice({.name = "cpu", .isa = isa, .threads = 2}));
+  loaded.device = MakeDevice(isa);
   loaded.model = Unwrap(models::Decoder::Load(
       files.config, tensors == nullptr ? *files.files.tensors : *tensors, *loaded.device,
       {.format = ops::WeightFormat{.type = type}, .progress = {}}));

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "tessera/api/model.h"
+#include "tests/golden/golden.h"
 
 namespace tessera {
 namespace {
@@ -24,7 +25,8 @@ TEST_P(Likelihood, IsReproduced) {
   const std::string data = std::string(TESSERA_SOURCE_DIR) + "/../shared/data/weights/";
   if (!std::filesystem::exists(data)) GTEST_SKIP() << "needs ../shared/data";
   const auto model =
-      api::Model::Load(data + GetParam().weights, {.tokenizer = data + GetParam().tokenizer});
+      api::Model::Load(data + GetParam().weights,
+                       {.device = golden::DeviceName(), .tokenizer = data + GetParam().tokenizer});
   ASSERT_TRUE(model.ok()) << model.status().message();
   const auto ids = (*model)->Encode(kText, /*special=*/true);
   ASSERT_TRUE(ids.ok()) << ids.status().message();

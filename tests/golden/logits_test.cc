@@ -44,7 +44,7 @@ class Golden : public ::testing::TestWithParam<std::string> {};
 TEST_P(Golden, Fp32LogitsAtEveryIsa) {
   const std::vector<Case> cases = ReadCases(GetParam());
   ASSERT_GE(cases.size(), 3u);
-  for (const std::string& isa : backend::AvailableIsas()) {
+  for (const std::string& isa : Isas()) {
     const Loaded loaded = Load(GetParam(), ops::WeightType::kF32, isa);
     for (const Case& golden : cases) {
       const double error = RelativeError(Logits(loaded, golden.ids), golden.logits);
@@ -55,7 +55,7 @@ TEST_P(Golden, Fp32LogitsAtEveryIsa) {
 }
 
 TEST_P(Golden, Bf16LogitsAtEveryIsa) {
-  for (const std::string& isa : backend::AvailableIsas()) {
+  for (const std::string& isa : Isas()) {
     const Loaded loaded = Load(GetParam(), ops::WeightType::kBF16, isa);
     for (const Case& golden : ReadCases(GetParam())) {
       const std::vector<float> logits = Logits(loaded, golden.ids);
@@ -109,7 +109,7 @@ TEST(Routing, CanFail) {
       if (!change(config.mixture.router)) continue;
       ++checked[part];
       Loaded loaded;
-      loaded.device = Unwrap(backend::MakeDevice({.name = "cpu", .threads = 2}));
+      loaded.device = MakeDevice();
       loaded.model =
           Unwrap(models::Decoder::Load(config, *files.files.tensors, *loaded.device, {}));
       const double error = RelativeError(Logits(loaded, golden.ids), golden.logits);

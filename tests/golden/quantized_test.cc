@@ -17,7 +17,8 @@ class Quantized : public ::testing::TestWithParam<std::string> {};
 
 std::vector<float> LogitsOf(const std::string& folder, const std::string& dtype,
                             std::string* format) {
-  const auto model = Unwrap(api::Model::Load(folder, {.threads = 1, .dtype = dtype, .mask_id = 7}));
+  const auto model = Unwrap(api::Model::Load(
+      folder, {.device = DeviceName(), .threads = 1, .dtype = dtype, .mask_id = 7}));
   *format = model->info().dtype;
   std::vector<api::TokenId> ids;
   for (int32_t i = 0; i < 24; ++i) ids.push_back((37 * i + 5) % 150);

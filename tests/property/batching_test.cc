@@ -177,7 +177,7 @@ TEST(Batching, ThreadCountNeverChangesAResult) {
   const golden::Files files = golden::OpenFiles("llada");
   std::optional<Outcome> first;
   for (const int threads : {1, 2, 3}) {
-    const auto device = golden::Unwrap(backend::MakeDevice({.name = "cpu", .threads = threads}));
+    const auto device = golden::MakeDevice("auto", threads);
     const auto model =
         golden::Unwrap(models::Decoder::Load(files.config, *files.files.tensors, *device, {}));
     Outcome run =

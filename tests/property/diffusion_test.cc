@@ -80,7 +80,7 @@ TEST(ExactCache, EqualsRecomputingEverything) {  // oracle 4
 TEST(ExactCache, BlockOfOneCostsTwoForwardsOrOneFused) {  // oracle 5
   golden::Files files = golden::OpenFiles("sdar");
   files.config.traits.block = 1;
-  const auto device = golden::Unwrap(backend::MakeDevice({.name = "cpu"}));
+  const auto device = golden::MakeDevice();
   const auto model =
       golden::Unwrap(models::Decoder::Load(files.config, *files.files.tensors, *device, {}));
   const Outcome separate = RunAlone(*model, *device, {.strategy = "quota,finalise=separate"});
@@ -112,7 +112,7 @@ TEST(EndOfText, LastCommitsItOnlyWhenNothingElseIsLeft) {  // oracle 13
       RunAlone(Load("llada", ops::WeightType::kF32), {.strategy = "quota,block=24"});
   const int32_t eos = free.commits.front().begin()->second;  // the model's favourite
   files.config.traits.stop_ids = {eos};
-  const auto device = golden::Unwrap(backend::MakeDevice({.name = "cpu"}));
+  const auto device = golden::MakeDevice();
   const auto model =
       golden::Unwrap(models::Decoder::Load(files.config, *files.files.tensors, *device, {}));
   const Outcome last = RunAlone(*model, *device, {.strategy = "quota,block=24,eos=last"});
