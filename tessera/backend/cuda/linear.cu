@@ -79,7 +79,9 @@ int64_t PartFloats(int64_t slots, int64_t tile_rows) { return slots * kBand * ti
 }  // namespace
 
 int64_t LinearScratchBytes(const Gpu& gpu, int64_t padded_rows, int64_t out) {
-  const int64_t slots = NumBands(out) + gpu.multiprocessors / 2;
+  // LinearPlan::NumSlots: fewer split bands than pairs.
+  const int64_t pairs = gpu.multiprocessors / 2;
+  const int64_t slots = 2 * pairs + std::min(NumBands(out), pairs);
   return kCounterBytes + 2 * PartFloats(slots, TileRows(padded_rows)) * int64_t{sizeof(float)};
 }
 
@@ -99,9 +101,9 @@ Status Linears(Stream stream, const Gpu& gpu, int64_t rows, std::span<const Line
       const LinearStep& step = steps[end];
       const int64_t last = step.feature_end < 0 ? step.weight.out : step.feature_end;
       LinearPlan& plan = program.plans[program.count];
-      plan.bands = static_cast<int32_t>(NumBands(last - step.feature_begin));
-      plan.stages = static_cast<int32_t>(NumStages(LayoutOf(step.weight.format), step.weight.in));
-      plan.pairs = std::min(gpu.multiprocessors / 2, plan.total());
+      plan = LinearPlan(
+          gpu.multiprocessors / 2, static_cast<int32_t>(NumBands(last - step.feature_begin)),
+          static_cast<int32_t>(NumStages(LayoutOf(step.weight.format), step.weight.in)));
       program.max_slots = std::max(program.max_slots, plan.NumSlots());
       program.steps[program.count++] = step;
     }

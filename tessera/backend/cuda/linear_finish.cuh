@@ -24,6 +24,23 @@ struct Handover {
 using ScalesReady = Handover<4>;
 using ScalesUsed = Handover<5>;
 
+// The consumers' side: factors are waited for once per tile of rows.
+class ScalesOfTile {
+ public:
+  __device__ __forceinline__ void Need(const LinearStep& step) {
+    if (step.square_sums == nullptr || ready_) return;
+    ScalesReady::Wait();
+    ready_ = true;
+  }
+  __device__ __forceinline__ void Release(const LinearStep& step) {
+    if (step.square_sums != nullptr) ScalesUsed::Arrive();
+    ready_ = false;
+  }
+
+ private:
+  bool ready_ = false;
+};
+
 // rsqrt(mean square + eps) of the rows of a tile into scales[0..tile rows), from the square sums of
 // 64 inputs each: eight sums of every eighth, added in order, whatever the number of rows. By the
 // kScalers threads; `scales` has room for [8][tile rows].
@@ -52,14 +69,10 @@ __device__ __forceinline__ void NormFactors(const LinearStep& step, int padded_r
   }
 }
 
-// Four sums of a lane, features f and f + 8 of rows 2t and 2t + 1 in a group of 64 features x 8
-// rows, and all that they meet.
-struct FinishItem {
-  int group, row_group;
-  const float4* part;  // the first
-  int parts;
-  float4 sum;
-  float hidden[2][2];  // [feature][row], kResidual
+// Four values of a lane: features f and f + 8 of rows 2t and 2t + 1 in a group of 64 features x 8
+// rows, as [feature][row].
+struct Quad {
+  float value[2][2];
 };
 
 // The features and rows of a lane in a group.
@@ -69,12 +82,12 @@ struct LanePlace {
   bool known_feature[2];
 
   __device__ __forceinline__ LanePlace(const LinearProgram& program, const LinearStep& step,
-                                       int first_row, const FinishItem& item) {
+                                       int first_row, int group, int row_group) {
     const int warp = static_cast<int>(threadIdx.x / 32 % 4);
     const int lane = static_cast<int>(threadIdx.x % 32);
     const int end = static_cast<int>(step.feature_end < 0 ? step.weight.out : step.feature_end);
-    feature = static_cast<int>(step.feature_begin) + item.group * 64 + warp * 16 + lane / 4;
-    row = first_row + item.row_group * 8 + 2 * (lane % 4);
+    feature = static_cast<int>(step.feature_begin) + group * 64 + warp * 16 + lane / 4;
+    row = first_row + row_group * 8 + 2 * (lane % 4);
 #pragma unroll
     for (int f = 0; f < 2; ++f) {
       known_feature[f] = feature + 8 * f < end;
@@ -91,20 +104,21 @@ __device__ __forceinline__ BF16 ToBF16(float value) {
 // The group's values after scales and bias, then what the step makes of them.
 template <int kTileRows>
 __device__ __forceinline__ void FinishGroup(const LinearProgram& program, const LinearStep& step,
-                                            int first_row, const FinishItem& item,
+                                            int first_row, int group, int row_group,
+                                            const Quad& sum, const Quad& hidden,
                                             const float* scales, float* scratch) {
   const int warpgroup = static_cast<int>(threadIdx.x / 128 % 2);
   const int warp = static_cast<int>(threadIdx.x / 32 % 4),
             lane = static_cast<int>(threadIdx.x % 32);
   const int out = static_cast<int>(step.weight.out), half_out = out / 2;
-  const LanePlace place(program, step, first_row, item);
+  const LanePlace place(program, step, first_row, group, row_group);
   const int feature = place.feature, row = place.row;
   int source[2] = {feature, feature + 8};
   if (step.weight.paired) {
     source[0] = static_cast<int>(PairedRow(feature, half_out));
     source[1] = source[0] + half_out;
   }
-  float value[2][2] = {{item.sum.x, item.sum.y}, {item.sum.z, item.sum.w}};  // [feature][row]
+  float value[2][2] = {{sum.value[0][0], sum.value[0][1]}, {sum.value[1][0], sum.value[1][1]}};
   if (step.weight.feature_scales != nullptr) {
 #pragma unroll
     for (int f = 0; f < 2; ++f) {
@@ -159,7 +173,7 @@ __device__ __forceinline__ void FinishGroup(const LinearProgram& program, const 
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
           if (!place.known[f][r]) continue;
-          h[f][r] = item.hidden[f][r] + value[f][r];
+          h[f][r] = hidden.value[f][r] + value[f][r];
           step.hidden[static_cast<int64_t>(row + r) * out + feature + 8 * f] = h[f][r];
         }
       }
@@ -190,9 +204,9 @@ __device__ __forceinline__ void FinishGroup(const LinearProgram& program, const 
       }
       asm volatile("bar.sync %0, 128;" ::"r"(2 + warpgroup) : "memory");
       const int thread = static_cast<int>(threadIdx.x % 128);
-      if (thread < 8 && item.group * 64 < out) {
-        step.out_square_sums[static_cast<int64_t>(item.group) * program.padded_rows + first_row +
-                             item.row_group * 8 + thread] =
+      if (thread < 8 && group * 64 < out) {
+        step.out_square_sums[static_cast<int64_t>(group) * program.padded_rows + first_row +
+                             row_group * 8 + thread] =
             sums[thread] + sums[8 + thread] + sums[16 + thread] + sums[24 + thread];
       }
       asm volatile("bar.sync %0, 128;" ::"r"(2 + warpgroup) : "memory");
@@ -201,54 +215,67 @@ __device__ __forceinline__ void FinishGroup(const LinearProgram& program, const 
   }
 }
 
-// Warpgroups take groups of 64 features x 8 rows in turns, four at once so that the loads of one
-// hide those of the others.
+// Groups of 8 rows of a tile: a power of two.
+template <int kTileRows>
+__device__ __forceinline__ int RowGroups(const LinearProgram& program, int first_row) {
+  return min(kTileRows, program.padded_rows - first_row) / 8;
+}
+
+// Which groups a warpgroup finishes: of all in a row, 8 rows first, every `stride`th from `first`
+// to `end`. Group 0 holds the features of group `base` of the matrix.
+struct FinishRange {
+  int base, first, stride, end;
+  bool whole;  // of a band that this block has summed alone
+};
+
+// Adds up the parts of four groups at a time, so that the loads of one hide those of the others,
+// and finishes them in a loop: the code runs once per product, so that what counts is to fetch
+// little of it.
 template <int kTileRows>
 __device__ __forceinline__ void Finish(const LinearProgram& program, int step_index, int tile,
-                                       int parity, const float* scales, float* scratch) {
+                                       int parity, const FinishRange& range, const float* scales,
+                                       float* scratch) {
   constexpr int kAtOnce = 4, kBatch = 3;  // groups, and parts of each, under way
+  constexpr int kPartStride = 4 * (kTileRows / 8) * 128;
   const LinearStep& step = program.steps[step_index];
   const LinearPlan& plan = program.plans[step_index];
   const int first_row = tile * kTileRows;
-  // Packed outputs are padded with zeros beyond the features.
-  const int computed = plan.bands * 4;  // groups of 64 features
-  const int groups = step.output == LinearStep::Output::kSilu
-                         ? static_cast<int>(PaddedInputs(step.weight.out / 2) / 32)
-                         : computed;
-  // Groups of 8 rows in the tile: a power of two.
-  const int row_bits = 31 - __clz(min(kTileRows, program.padded_rows - first_row) / 8);
-  const int items = groups << row_bits;
-  const int stride = static_cast<int>(gridDim.x * 2);
-  const int part_stride = 4 * (kTileRows / 8) * 128;
-  for (int at = static_cast<int>(blockIdx.x * 2 + threadIdx.x / 128 % 2); at < items;
-       at += stride * kAtOnce) {
-    FinishItem item[kAtOnce];
-    int most = 0;
+  const int row_bits = 31 - __clz(RowGroups<kTileRows>(program, first_row));
+  const int row_mask = (1 << row_bits) - 1;
+  for (int at = range.first; at < range.end; at += range.stride * kAtOnce) {
+    Quad sum[kAtOnce], hidden[kAtOnce];
+    const float4* part[kAtOnce];
+    int parts[kAtOnce], most = 0;
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      const int index = at + i * stride;
-      item[i].group = index >> row_bits;
-      item[i].row_group = index & ((1 << row_bits) - 1);
-      item[i].parts = 0;
-      item[i].sum = make_float4(0, 0, 0, 0);
-      if (index >= items || item[i].group >= computed) continue;
-      const int band = item[i].group / 4;
-      const int first = plan.PairOf(band * plan.stages);
-      item[i].parts = plan.PairOf((band + 1) * plan.stages - 1) - first + 1;
-      item[i].part = program.parts +
-                     PartIndex(program, parity, plan.Slot(band, first), kTileRows,
-                               item[i].group % 4, item[i].row_group) +
-                     threadIdx.x % 128;
-      most = max(most, item[i].parts);
-      if (step.output != LinearStep::Output::kResidual) continue;
-      const LanePlace place(program, step, first_row, item[i]);
+      const int index = at + i * range.stride;
+      const int group = range.base + (index >> row_bits), row_group = index & row_mask;
+      int slot = plan.WholeSlot(static_cast<int>(blockIdx.x / 2));
+      parts[i] = index < range.end ? 1 : 0;
+      if (!range.whole) {
+        const int band = group / 4 - plan.split_begin();
+        // Packed outputs are padded with zeros beyond the features.
+        if (band >= plan.split) parts[i] = 0;
+        if (parts[i] > 0) {
+          const int run = plan.RunOf(band * plan.stages);
+          parts[i] = plan.RunOf((band + 1) * plan.stages - 1) - run + 1;
+          slot = plan.SplitSlot(band, run);
+        }
+      }
+      part[i] = program.parts + PartIndex(program, parity, slot, kTileRows, group % 4, row_group) +
+                threadIdx.x % 128;
+      most = max(most, parts[i]);
+      sum[i] = {};
+      hidden[i] = {};
+      if (step.output == LinearStep::Output::kResidual && parts[i] > 0) {
+        const LanePlace place(program, step, first_row, group, row_group);
+        const float* from = step.hidden + place.row * step.weight.out + place.feature;
 #pragma unroll
-      for (int f = 0; f < 2; ++f) {
+        for (int f = 0; f < 2; ++f) {
 #pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          if (!place.known[f][r]) continue;
-          item[i].hidden[f][r] =
-              step.hidden[(place.row + r) * step.weight.out + place.feature + 8 * f];
+          for (int r = 0; r < 2; ++r) {
+            if (place.known[f][r]) hidden[i].value[f][r] = from[r * step.weight.out + 8 * f];
+          }
         }
       }
     }
@@ -259,22 +286,27 @@ __device__ __forceinline__ void Finish(const LinearProgram& program, int step_in
 #pragma unroll
         for (int b = 0; b < kBatch; ++b) {
           batch[i][b] = make_float4(0, 0, 0, 0);
-          if (p + b < item[i].parts) batch[i][b] = __ldcg(item[i].part + (p + b) * part_stride);
+          if (p + b < parts[i]) batch[i][b] = __ldcg(part[i] + (p + b) * kPartStride);
         }
       }
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
 #pragma unroll
         for (int b = 0; b < kBatch; ++b) {
-          item[i].sum.x += batch[i][b].x, item[i].sum.y += batch[i][b].y;
-          item[i].sum.z += batch[i][b].z, item[i].sum.w += batch[i][b].w;
+          sum[i].value[0][0] += batch[i][b].x, sum[i].value[0][1] += batch[i][b].y;
+          sum[i].value[1][0] += batch[i][b].z, sum[i].value[1][1] += batch[i][b].w;
         }
       }
     }
-#pragma unroll
+#pragma unroll 1
     for (int i = 0; i < kAtOnce; ++i) {
-      if (at + i * stride >= items) break;
-      FinishGroup<kTileRows>(program, step, first_row, item[i], scales, scratch);
+      const int index = at + i * range.stride;
+      if (index >= range.end) break;
+      // Moves, as registers have no index.
+      const Quad chosen = i == 0 ? sum[0] : i == 1 ? sum[1] : i == 2 ? sum[2] : sum[3];
+      const Quad before = i == 0 ? hidden[0] : i == 1 ? hidden[1] : i == 2 ? hidden[2] : hidden[3];
+      FinishGroup<kTileRows>(program, step, first_row, range.base + (index >> row_bits),
+                             index & row_mask, chosen, before, scales, scratch);
     }
   }
 }

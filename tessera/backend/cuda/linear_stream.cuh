@@ -72,26 +72,46 @@ struct RingPosition {
   }
 };
 
-// Calls f(step, tile, band, first stage, end) for every part that this block sums, in order, and
-// end_of_tile(step, tile, last) after those of each tile of rows.
-template <int kTileRows, typename Part, typename EndOfTile>
-__device__ __forceinline__ void ForEachPart(const LinearProgram& program, Part&& part,
-                                            EndOfTile&& end_of_tile) {
+// A part that a block sums, or, with last == first, the end of a tile of rows.
+struct Part {
+  int step, tile;
+  int band, first, last;  // stages
+  int slot;
+  bool whole;
+  bool last_tile;
+
+  __device__ bool ends_tile() const { return first == last; }
+};
+
+// Calls f(part) for every part of this block, in order, and for the end of each tile of rows.
+template <int kTileRows, typename Function>
+__device__ __forceinline__ void ForEachPart(const LinearProgram& program, Function&& f) {
   const int pair = static_cast<int>(blockIdx.x / 2);
   const int tiles = (program.padded_rows + kTileRows - 1) / kTileRows;
   for (int step = 0; step < program.count; ++step) {
     const LinearPlan& plan = program.plans[step];
-    const int begin = pair < plan.pairs ? plan.Begin(pair) : 0;
-    const int end = pair < plan.pairs ? plan.Begin(pair + 1) : 0;
+    const int begin = pair < plan.runs ? plan.Begin(pair) : 0;
+    const int end = pair < plan.runs ? plan.Begin(pair + 1) : 0;
     for (int tile = 0; tile < tiles; ++tile) {
-      for (int at = begin; at < end;) {
-        const int band = at / plan.stages;
-        const int first = at - band * plan.stages;
-        const int last = min(plan.stages, first + end - at);
-        part(step, tile, band, first, last);
-        at += last - first;
+      int whole = 0, at = begin;
+      Part part = {step, tile, 0, 0, 1, 0, false, tile + 1 == tiles};
+      while (!part.ends_tile()) {
+        part.whole = whole < plan.whole;
+        part.first = part.last = 0;
+        if (part.whole) {
+          part.band = pair + whole++ * plan.pairs;
+          part.last = plan.stages;
+          part.slot = plan.WholeSlot(pair);
+        } else if (at < end) {
+          const int band = at / plan.stages;
+          part.first = at - band * plan.stages;
+          part.last = min(plan.stages, part.first + end - at);
+          at += part.last - part.first;
+          part.slot = plan.SplitSlot(band, pair);
+          part.band = plan.split_begin() + band;
+        }
+        f(part);
       }
-      end_of_tile(step, tile, tile + 1 == tiles);
     }
   }
 }
@@ -101,22 +121,20 @@ __device__ __forceinline__ void StreamWeights(const LinearProgram& program,
                                               const StreamShared<kKind, kTileRows>& shared) {
   using Shape = StreamShape<kKind, kTileRows>;
   RingPosition<Shape::kStages> ring;
-  ForEachPart<kTileRows>(
-      program,
-      [&](int step, int, int band, int first, int last) {
-        const LinearStep& linear = program.steps[step];
-        const StageLayout layout = LayoutOf(linear.weight.format);
-        const auto* from = static_cast<const unsigned char*>(linear.weight.data) +
-                           StageOffset(layout, linear.weight.in,
-                                       band + linear.feature_begin / kBand, blockIdx.x % 2, first);
-        for (int stage = first; stage < last; ++stage, from += layout.bytes, ring.Next()) {
-          BarrierWait(shared.WeightsFree(ring.slot), ring.parity ^ 1);
-          BarrierExpect(shared.Full(ring.slot), layout.bytes);
-          BulkCopy(SharedAddress(shared.Weights(ring.slot)), from, layout.bytes,
-                   shared.Full(ring.slot));
-        }
-      },
-      [](int, int, bool) {});
+  ForEachPart<kTileRows>(program, [&](const Part& part) {
+    const LinearStep& linear = program.steps[part.step];
+    const StageLayout layout = LayoutOf(linear.weight.format);
+    const auto* from =
+        static_cast<const unsigned char*>(linear.weight.data) +
+        StageOffset(layout, linear.weight.in, part.band + linear.feature_begin / kBand,
+                    blockIdx.x % 2, part.first);
+    for (int stage = part.first; stage < part.last; ++stage, from += layout.bytes, ring.Next()) {
+      BarrierWait(shared.WeightsFree(ring.slot), ring.parity ^ 1);
+      BarrierExpect(shared.Full(ring.slot), layout.bytes);
+      BulkCopy(SharedAddress(shared.Weights(ring.slot)), from, layout.bytes,
+               shared.Full(ring.slot));
+    }
+  });
 }
 
 // By one warp: the bytes of a tile of rows over the inputs of a stage. Packed activations are tiles
@@ -131,41 +149,40 @@ __device__ __forceinline__ void StreamRows(const LinearProgram& program,
   const uint32_t rank = blockIdx.x % 2;
   RingPosition<Shape::kStages> ring;
   uint32_t passed = 0;  // barriers of the grid so far
-  ForEachPart<kTileRows>(
-      program,
-      [&](int step, int tile, int, int first, int last) {
-        const LinearStep& linear = program.steps[step];
-        const int64_t width = PaddedInputs(linear.weight.in);
-        const auto* from = reinterpret_cast<const unsigned char*>(
-            linear.x + (static_cast<int64_t>(tile) * kTileRows * width +
-                        static_cast<int64_t>(first) * Shape::kInputs * kPacked));
-        const int present = min(kPackedTiles, (program.padded_rows - tile * kTileRows) / kPacked);
-        for (int stage = first; stage < last; ++stage, from += kPackedBytes, ring.Next()) {
-          const uint32_t full = shared.Full(ring.slot), to = SharedAddress(shared.Rows(ring.slot));
-          BarrierWait(shared.RowsFree(ring.slot), ring.parity ^ 1);
-          BarrierExpect(full, present * kPackedBytes);
-          for (int t = 0; t < present; ++t) {
-            const unsigned char* source = from + t * (128 * width * 2);
-            const uint32_t place = to + t * kPackedBytes;
-            if constexpr (!Shape::kShare) {
-              BulkCopy(place, source, kPackedBytes, full);
-            } else {
-              constexpr uint32_t kHalf = kPackedBytes / 2;
-              BulkCopyToPair(place + rank * kHalf, source + rank * kHalf, kHalf, full);
-            }
-          }
-        }
-      },
+  ForEachPart<kTileRows>(program, [&](const Part& part) {
+    if (part.ends_tile()) {
       // Every tile ends with a barrier, every product with a second one, behind which the next
       // product's inputs are ready.
-      [&](int step, int, bool last) {
-        ++passed;
-        if (!last || step + 1 == program.count) return;
-        ++passed;
-        while (LoadAcquire(program.counters) < passed * gridDim.x) {
+      ++passed;
+      if (!part.last_tile || part.step + 1 == program.count) return;
+      ++passed;
+      while (LoadAcquire(program.counters) < passed * gridDim.x) {
+      }
+      ProxyFence();
+      return;
+    }
+    const LinearStep& linear = program.steps[part.step];
+    const int64_t width = PaddedInputs(linear.weight.in);
+    const auto* from = reinterpret_cast<const unsigned char*>(
+        linear.x + (static_cast<int64_t>(part.tile) * kTileRows * width +
+                    static_cast<int64_t>(part.first) * Shape::kInputs * kPacked));
+    const int present = min(kPackedTiles, (program.padded_rows - part.tile * kTileRows) / kPacked);
+    for (int stage = part.first; stage < part.last; ++stage, from += kPackedBytes, ring.Next()) {
+      const uint32_t full = shared.Full(ring.slot), to = SharedAddress(shared.Rows(ring.slot));
+      BarrierWait(shared.RowsFree(ring.slot), ring.parity ^ 1);
+      BarrierExpect(full, present * kPackedBytes);
+      for (int t = 0; t < present; ++t) {
+        const unsigned char* source = from + t * (128 * width * 2);
+        const uint32_t place = to + t * kPackedBytes;
+        if constexpr (!Shape::kShare) {
+          BulkCopy(place, source, kPackedBytes, full);
+        } else {
+          constexpr uint32_t kHalf = kPackedBytes / 2;
+          BulkCopyToPair(place + rank * kHalf, source + rank * kHalf, kHalf, full);
         }
-        ProxyFence();
-      });
+      }
+    }
+  });
 }
 
 // By the two other warps of the producers: the factors of the norms, while the products are summed.
@@ -394,65 +411,78 @@ __device__ __forceinline__ void Consume(const LinearProgram& program,
   RingPosition<Shape::kStages> ring;
   uint32_t passed = 0;
   int parity = 0;
-  ForEachPart<kTileRows>(
-      program,
-      [&](int step, int tile, int band, int first, int last) {
-        const LinearPlan& plan = program.plans[step];
-        const StageLayout layout = LayoutOf(program.steps[step].weight.format);
-        Sums<kRows> total[kHalves];
-        if constexpr (kKind != Kind::kBF16) {
-#pragma unroll
-          for (int half = 0; half < kHalves; ++half) {
-#pragma unroll
-            for (int i = 0; i < kRows / 2; ++i) total[half][i] = 0;
-          }
-        }
-        int before = -1;
-        for (int stage = first; stage < last; ++stage, ring.Next()) {
-          BarrierWait(shared.Full(ring.slot), ring.parity);
-          const uint32_t rows = SharedAddress(shared.Rows(ring.slot));
-          if constexpr (kKind == Kind::kBF16) {
-            MultiplyBF16<kTileRows, kRows, kHalves>(SharedAddress(shared.Weights(ring.slot)), rows,
-                                                    stage == first, total);
-            WgmmaWait<1>();
-            if (before >= 0) Release(shared, before);
-            before = ring.slot;
-          } else {
-            MultiplyNarrow<kKind, kTileRows, kRows, kHalves>(shared.Weights(ring.slot), rows,
-                                                             layout, stage == first, total);
-            Release(shared, ring.slot);
-          }
-        }
-        if constexpr (kKind == Kind::kBF16) {
-          WgmmaWait<0>();
-#pragma unroll
-          for (int half = 0; half < kHalves; ++half) KeepOrder(total[half]);
-          Release(shared, before);
-        }
-        const int group = static_cast<int>(blockIdx.x % 2 * 2 + threadIdx.x / 128 % 2);
-        float4* part = program.parts +
-                       PartIndex(program, parity, plan.Slot(band, static_cast<int>(blockIdx.x / 2)),
-                                 kTileRows, group, 0) +
-                       threadIdx.x % 128;
+  ScalesOfTile scales;
+  ForEachPart<kTileRows>(program, [&](const Part& part) {
+    const LinearStep& linear = program.steps[part.step];
+    const int group = static_cast<int>(blockIdx.x % 2 * 2 + threadIdx.x / 128 % 2);
+    if (!part.ends_tile()) {
+      const StageLayout layout = LayoutOf(linear.weight.format);
+      Sums<kRows> total[kHalves];
+      if constexpr (kKind != Kind::kBF16) {
 #pragma unroll
         for (int half = 0; half < kHalves; ++half) {
 #pragma unroll
-          for (int j = 0; j < kRows / 8; ++j) {
-            part[(half * (kRows / 8) + j) * 128] =
-                make_float4(total[half][j * 4], total[half][j * 4 + 1], total[half][j * 4 + 2],
-                            total[half][j * 4 + 3]);
-          }
+          for (int i = 0; i < kRows / 2; ++i) total[half][i] = 0;
         }
-      },
-      [&](int step, int tile, bool last) {
-        GridArriveAndWait(program, ++passed);
-        const bool scaled = program.steps[step].square_sums != nullptr;
-        if (scaled) ScalesReady::Wait();
-        Finish<kTileRows>(program, step, tile, parity, shared.RowScales(), shared.Scratch());
-        if (scaled) ScalesUsed::Arrive();
-        parity ^= 1;
-        if (last && step + 1 < program.count) GridArriveAndWait(program, ++passed);
-      });
+      }
+      int before = -1;
+      for (int stage = part.first; stage < part.last; ++stage, ring.Next()) {
+        BarrierWait(shared.Full(ring.slot), ring.parity);
+        const uint32_t rows = SharedAddress(shared.Rows(ring.slot));
+        const bool first = stage == part.first;
+        if constexpr (kKind == Kind::kBF16) {
+          MultiplyBF16<kTileRows, kRows, kHalves>(SharedAddress(shared.Weights(ring.slot)), rows,
+                                                  first, total);
+          WgmmaWait<1>();
+          if (before >= 0) Release(shared, before);
+          before = ring.slot;
+        } else {
+          MultiplyNarrow<kKind, kTileRows, kRows, kHalves>(shared.Weights(ring.slot), rows, layout,
+                                                           first, total);
+          Release(shared, ring.slot);
+        }
+      }
+      if constexpr (kKind == Kind::kBF16) {
+        WgmmaWait<0>();
+#pragma unroll
+        for (int half = 0; half < kHalves; ++half) KeepOrder(total[half]);
+        Release(shared, before);
+      }
+      float4* to = program.parts + PartIndex(program, parity, part.slot, kTileRows, group, 0) +
+                   threadIdx.x % 128;
+#pragma unroll
+      for (int half = 0; half < kHalves; ++half) {
+#pragma unroll
+        for (int j = 0; j < kRows / 8; ++j) {
+          to[(half * (kRows / 8) + j) * 128] =
+              make_float4(total[half][j * 4], total[half][j * 4 + 1], total[half][j * 4 + 2],
+                          total[half][j * 4 + 3]);
+        }
+      }
+      if (!part.whole) return;
+    } else {
+      GridArriveAndWait(program, ++passed);
+    }
+    // Whole bands are finished by who has summed them, split ones by all blocks.
+    scales.Need(linear);
+    const LinearPlan& plan = program.plans[part.step];
+    const int row_groups = RowGroups<kTileRows>(program, part.tile * kTileRows);
+    FinishRange range = {part.band * 4 + group, 0, 1, row_groups, true};
+    if (part.ends_tile()) {
+      const int begin = plan.split_begin() * 4;
+      const int end = linear.output == LinearStep::Output::kSilu
+                          ? static_cast<int>(PaddedInputs(linear.weight.out / 2) / 32)
+                          : begin + plan.split * 4;
+      range = {begin, static_cast<int>(blockIdx.x * 2 + threadIdx.x / 128 % 2),
+               static_cast<int>(gridDim.x * 2), (end - begin) * row_groups, false};
+    }
+    Finish<kTileRows>(program, part.step, part.tile, parity, range, shared.RowScales(),
+                      shared.Scratch());
+    if (!part.ends_tile()) return;
+    scales.Release(linear);
+    parity ^= 1;
+    if (part.last_tile && part.step + 1 < program.count) GridArriveAndWait(program, ++passed);
+  });
   // The last block to end leaves the counters at zero for the next launch.
   asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
   if (threadIdx.x % kConsumers == 0 && atomicAdd(program.counters + 1, 1) + 1 == gridDim.x) {
