@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 
+#include "tessera/ops/rotary.h"
 #include "tessera/ops/weight_rounding.h"
 
 namespace tessera::models {
@@ -246,7 +247,37 @@ Result<std::unique_ptr<Decoder>> Decoder::Load(const DecoderConfig& config,
                            loader.ReadVector({{config.names.final_norm, config.width}}));
   model->frequencies_ = RotaryFrequencies(config);
   TESSERA_RETURN_IF_ERROR(loader.ReadRopeFactors(&model->frequencies_));
+  const bool dense = std::none_of(model->layers_.begin(), model->layers_.end(),
+                                  [](const Layer& layer) { return layer.mixture != nullptr; });
+  if (dense) {
+    TESSERA_ASSIGN_OR_RETURN(model->compiled_, device.CompileDecoder(model->NetworkShape()));
+  }
   return model;
+}
+
+ops::DecoderShape Decoder::NetworkShape() const {
+  ops::DecoderShape shape;
+  for (const Layer& layer : layers_) {
+    shape.layers.push_back({.qkv = layer.qkv.get(),
+                            .o = layer.o.get(),
+                            .gate_up = layer.ffn.gate_up.get(),
+                            .down = layer.ffn.down.get(),
+                            .attention_norm = Floats(layer.attention_norm),
+                            .ffn_norm = Floats(layer.ffn_norm),
+                            .qkv_bias = Floats(layer.qkv_bias),
+                            .q_norm = Floats(layer.q_norm),
+                            .k_norm = Floats(layer.k_norm)});
+  }
+  shape.embedding = embedding_.get();
+  shape.head = &head();
+  shape.final_norm = Floats(final_norm_);
+  shape.width = config_.width;
+  shape.heads = static_cast<int32_t>(config_.heads);
+  shape.kv_heads = static_cast<int32_t>(config_.kv_heads);
+  shape.head_dim = static_cast<int32_t>(config_.head_dim);
+  shape.frequencies = frequencies_;
+  shape.norm_eps = static_cast<float>(config_.norm_eps);
+  return shape;
 }
 
 Result<std::unique_ptr<kv::KvCache>> Decoder::MakeKvCache(int32_t num_pages) {
@@ -284,24 +315,17 @@ Status Decoder::ReserveWorkspace(int64_t rows) {
 
 // Cosines and sines are computed once per position and copied per row.
 Status Decoder::FillRotary(std::span<const int32_t> positions) {
-  const size_t width = static_cast<size_t>(config_.rotated()), half = frequencies_.size();
+  const size_t width = static_cast<size_t>(config_.rotated());
   const int32_t largest = *std::max_element(positions.begin(), positions.end());
-  for (size_t position = rotary_table_.size() / width; position <= static_cast<size_t>(largest);
-       ++position) {
-    rotary_table_.resize((position + 1) * width);
-    float* entry = &rotary_table_[position * width];
-    for (size_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(position) * frequencies_[i];
-      entry[i] = std::cos(angle);
-      entry[half + i] = std::sin(angle);
-    }
-  }
-  float* out = Floats(workspace_.cos_sin);
+  ops::ExtendRotaryTable(frequencies_, int64_t{largest} + 1, &rotary_table_);
+  rotary_rows_.resize(positions.size() * width);
+  float* out = rotary_rows_.data();
   for (const int32_t position : positions) {
     std::memcpy(out, &rotary_table_[static_cast<size_t>(position) * width], width * sizeof(float));
     out += width;
   }
-  return OkStatus();
+  return device_.Write(Floats(workspace_.cos_sin), rotary_rows_.data(),
+                       rotary_rows_.size() * sizeof(float));
 }
 
 Status Decoder::RunLinear(LinearSite site, const ops::LinearArgs& args) {
@@ -402,12 +426,13 @@ Status Decoder::ForwardLayers(const ForwardInput& input, const kv::KvCache& kv,
   if (input.tokens.empty()) return OkStatus();
   TESSERA_RETURN_IF_ERROR(ReserveWorkspace(static_cast<int64_t>(input.tokens.size())));
   TESSERA_RETURN_IF_ERROR(FillRotary(input.positions));
-  std::copy(hidden.begin(), hidden.end(), Floats(workspace_.hidden));
+  TESSERA_RETURN_IF_ERROR(
+      device_.Write(Floats(workspace_.hidden), hidden.data(), hidden.size_bytes()));
   observer_ = observer ? &observer : nullptr;
   const Status status = RunLayers(input, kv);
   observer_ = nullptr;
-  std::copy_n(Floats(workspace_.hidden), hidden.size(), hidden.begin());
-  return status;
+  TESSERA_RETURN_IF_ERROR(status);
+  return device_.Read(hidden.data(), Floats(workspace_.hidden), hidden.size_bytes());
 }
 
 Status Decoder::ForwardHidden(const ForwardInput& input, const kv::KvCache& kv) {
@@ -434,6 +459,18 @@ Status Decoder::ForwardHidden(const ForwardInput& input, const kv::KvCache& kv) 
 Status Decoder::Forward(const ForwardInput& input, const kv::KvCache& kv,
                         std::span<const ops::RowRequest> requests, std::span<ops::RowStats> stats) {
   if (input.tokens.empty()) return OkStatus();
+  if (compiled_ != nullptr) {
+    std::vector<ops::KvLayer> layers;
+    for (int32_t i = 0; i < kv.num_layers(); ++i) layers.push_back(kv.layer(i));
+    return compiled_->Run({.tokens = input.tokens,
+                           .positions = input.positions,
+                           .slots = input.slots,
+                           .groups = input.groups,
+                           .out_rows = input.out_rows,
+                           .kv = layers,
+                           .requests = requests,
+                           .stats = stats});
+  }
   TESSERA_RETURN_IF_ERROR(ForwardHidden(input, kv));
   return device_.HeadStats({.rows = static_cast<int64_t>(input.out_rows.size()),
                             .hidden = Floats(workspace_.normed),

@@ -56,8 +56,7 @@ class Decoder : public Model {
                  std::span<ops::RowStats> stats) override;
   Status ForwardLogits(const ForwardInput& input, const kv::KvCache& kv,
                        std::vector<float>* logits) override;
-  // The layers alone, for calibration: hidden [rows, width] goes in and comes out. Only for devices
-  // whose memory the host can read.
+  // The layers alone, for calibration: hidden [rows, width] goes in and comes out.
   Status ForwardLayers(const ForwardInput& input, const kv::KvCache& kv,
                        const LinearObserver& observer, std::span<float> hidden);
 
@@ -80,6 +79,8 @@ class Decoder : public Model {
   Decoder(const DecoderConfig& config, ops::Device& device)
       : config_(config), device_(device), mixture_runner_(device) {}
 
+  // What the device needs to run the network in one go; only of dense layers.
+  ops::DecoderShape NetworkShape() const;
   Status ReserveWorkspace(int64_t rows);
   Status FillRotary(std::span<const int32_t> positions);
   // Runs the layers; leaves the normed hidden state of out_rows in workspace_.normed.
@@ -102,9 +103,12 @@ class Decoder : public Model {
   std::vector<Layer> layers_;
   std::vector<float> frequencies_;
   std::vector<float> rotary_table_;  // [positions seen, rotated()]: cos | sin
+  std::vector<float> rotary_rows_;   // of the forward's rows, on their way to the device
   Workspace workspace_;
   MixtureRunner mixture_runner_;
   const LinearObserver* observer_ = nullptr;  // during ForwardLayers
+  // Null where the device runs the operations one by one. Uses the weights: freed before them.
+  std::unique_ptr<ops::CompiledDecoder> compiled_;
 };
 
 }  // namespace tessera::models

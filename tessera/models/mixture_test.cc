@@ -7,55 +7,20 @@
 #include <map>
 
 #include "tessera/base/rng.h"
-#include "tessera/ops/ref/ref_device.h"
+#include "tessera/models/testing.h"
 
 namespace tessera::models {
 namespace {
 
-// Hands everything to the scalar reference and counts the products with each matrix.
-class CountingDevice : public ops::Device {
+// Counts the products with each matrix.
+class CountingDevice : public ReferenceDevice {
  public:
-  std::string_view name() const override { return "counting"; }
-  Result<std::unique_ptr<ops::DeviceBuffer>> Allocate(size_t bytes) override {
-    return ref_->Allocate(bytes);
-  }
-  Result<std::unique_ptr<ops::DeviceBuffer>> Upload(std::span<const float> values) override {
-    return ref_->Upload(values);
-  }
-  Status Write(void* to, const void* from, size_t bytes) override {
-    return ref_->Write(to, from, bytes);
-  }
-  Status Read(void* to, const void* from, size_t bytes) override {
-    return ref_->Read(to, from, bytes);
-  }
-  Result<std::unique_ptr<ops::Matrix>> Pack(const ops::MatrixSource& source) override {
-    return ref_->Pack(source);
-  }
-  int64_t KvPageBytes(const ops::KvFormat& format) const override {
-    return ref_->KvPageBytes(format);
-  }
-  Status Embed(const ops::EmbedArgs& args) override { return ref_->Embed(args); }
-  Status RmsNorm(const ops::RmsNormArgs& args) override { return ref_->RmsNorm(args); }
   Status Linear(const ops::LinearArgs& args) override {
     ++products[args.weight];
-    return ref_->Linear(args);
+    return ReferenceDevice::Linear(args);
   }
-  Status RotateAndStore(const ops::RotateAndStoreArgs& args) override {
-    return ref_->RotateAndStore(args);
-  }
-  Status Attention(const ops::AttentionArgs& args) override { return ref_->Attention(args); }
-  Status SiluMul(const ops::SiluMulArgs& args) override { return ref_->SiluMul(args); }
-  Status GatherRows(const ops::GatherRowsArgs& args) override { return ref_->GatherRows(args); }
-  Status AddRows(const ops::AddRowsArgs& args) override { return ref_->AddRows(args); }
-  Status Route(const ops::RouteArgs& args) override { return ref_->Route(args); }
-  Status HeadStats(const ops::HeadStatsArgs& args) override { return ref_->HeadStats(args); }
-  Status HeadLogits(const ops::HeadLogitsArgs& args) override { return ref_->HeadLogits(args); }
-  Status KvCopy(const ops::KvCopyArgs& args) override { return ref_->KvCopy(args); }
 
   std::map<const ops::Matrix*, int> products;
-
- private:
-  std::unique_ptr<ops::Device> ref_ = ops::ref::MakeRefDevice();
 };
 
 constexpr int64_t kWidth = 6, kInner = 5;
