@@ -1,19 +1,29 @@
-# The CUDA backend: an NVIDIA toolkit (12.8 or newer for sm_120) and nothing else. Sets
+# The CUDA backend: an NVIDIA toolkit (12.0 or newer, 12.8 for all GPUs) and nothing else. Sets
 # TESSERA_HAVE_CUDA; without it backend/none/ answers for GPUs.
-#   TESSERA_CUDA                AUTO builds the backend where nvcc is found, ON insists, OFF does not
+#   TESSERA_CUDA                AUTO builds the backend where such a toolkit is found, ON insists,
+#                               OFF does not
 #   TESSERA_CUDA_ARCHITECTURES  what machine code is made for; those unknown to nvcc are left out
 set(TESSERA_CUDA OFF CACHE STRING "The CUDA backend: AUTO, ON or OFF")
 set_property(CACHE TESSERA_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(TESSERA_CUDA_ARCHITECTURES 80 90a 120 CACHE STRING "Compute capabilities to compile for")
 
 set(TESSERA_HAVE_CUDA OFF)
-if(TESSERA_CUDA)  # AUTO is true
+if(NOT TESSERA_CUDA STREQUAL "OFF")
   find_program(TESSERA_NVCC nvcc HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+  set(problem "there is no nvcc in PATH, CUDA_PATH or /usr/local/cuda (-DTESSERA_NVCC=FILE)")
   if(TESSERA_NVCC)
-    set(TESSERA_HAVE_CUDA ON)
-  elseif(NOT TESSERA_CUDA STREQUAL "AUTO")
-    message(FATAL_ERROR "TESSERA_CUDA=${TESSERA_CUDA}, but there is no nvcc in PATH, CUDA_PATH or "
-                        "/usr/local/cuda; name it with -DTESSERA_NVCC=FILE")
+    execute_process(COMMAND ${TESSERA_NVCC} --version OUTPUT_VARIABLE version)
+    string(REGEX MATCH "release ([0-9.]+)" version "${version}")
+    if(CMAKE_MATCH_1 VERSION_GREATER_EQUAL 12.0)
+      set(TESSERA_HAVE_CUDA ON)
+    endif()
+    set(problem "${TESSERA_NVCC} is version ${CMAKE_MATCH_1}, accepted: 12.0 and up")
+  endif()
+  if(NOT TESSERA_HAVE_CUDA)
+    if(NOT TESSERA_CUDA STREQUAL "AUTO")
+      message(FATAL_ERROR "TESSERA_CUDA=${TESSERA_CUDA}, but ${problem}")
+    endif()
+    message(STATUS "No CUDA backend: ${problem}")
   endif()
 endif()
 if(NOT TESSERA_HAVE_CUDA)
