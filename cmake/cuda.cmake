@@ -58,16 +58,29 @@ endif()
 set(TESSERA_CUDA_FLAGS --expt-relaxed-constexpr
     -DFMT_USE_CONSTEXPR=1  # nvcc cannot evaluate fmt's checks of format strings
     -Xcompiler=-Wall,-Wextra,-Wno-unused-parameter)
-list(GET cuda_architectures 0 lowest)
+set(TESSERA_CUDA_CODE "")
 foreach(architecture ${cuda_architectures})
-  list(APPEND TESSERA_CUDA_FLAGS --generate-code=arch=compute_${architecture},code=sm_${architecture})
+  list(APPEND TESSERA_CUDA_CODE
+       --generate-code=arch=compute_${architecture},code=sm_${architecture})
 endforeach()
 # GPUs between the listed ones compile this text when they first run it.
-list(APPEND TESSERA_CUDA_FLAGS --generate-code=arch=compute_${lowest},code=compute_${lowest})
+list(GET cuda_architectures 0 lowest)
+list(APPEND TESSERA_CUDA_CODE --generate-code=arch=compute_${lowest},code=compute_${lowest})
+set(TESSERA_CUDA_CODE_90A --generate-code=arch=compute_90a,code=sm_90a)
 message(STATUS "CUDA backend: nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${cuda_architectures}")
 
-# tessera_cuda(<target>): flags of the target's .cu files, and the runtime for all of it.
+# tessera_cuda(<target> [ONLY_90A <file>...])
+#   the flags of the target's .cu files, and the runtime for all of it. Files of ONLY_90A hold
+#   instructions that no other GPU has; who calls them asks for the GPU first.
 function(tessera_cuda target)
+  cmake_parse_arguments(CUDA "" "" "ONLY_90A" ${ARGN})
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${TESSERA_CUDA_FLAGS}>")
   target_link_libraries(${target} PRIVATE CUDA::cudart_static)
+  get_target_property(sources ${target} SOURCES)
+  list(FILTER sources INCLUDE REGEX "\\.cu$")
+  set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${TESSERA_CUDA_CODE}")
+  if(CUDA_ONLY_90A)
+    set_source_files_properties(${CUDA_ONLY_90A} PROPERTIES
+                                COMPILE_OPTIONS "${TESSERA_CUDA_CODE_90A}")
+  endif()
 endfunction()

@@ -32,5 +32,5 @@ endif()
 
 tessera_room(backend DEPS tessera_ops EXCLUDE ${backend_exclude})
 if(TESSERA_HAVE_CUDA)
-  tessera_cuda(tessera_backend)
+  tessera_cuda(tessera_backend ONLY_90A ${CMAKE_CURRENT_SOURCE_DIR}/backend/cuda/linear.cu)
 endif()
