@@ -55,8 +55,8 @@ void AddModelOptions(Parser& parser, ModelOptions* options) {
 void AddLoadOptions(Parser& parser, ModelOptions* options) {
   parser.Group("Loading");
   parser.Text("--dtype", &options->dtype, "FORMAT",
-              "of the weights: auto (as stored), f32, bf16, int8, int4; int8-gN, int4-gN or "
-              "int4-gN-asym with N inputs per scale");
+              "of the weights: auto (as stored), f32, bf16, fp8 (GPUs only), int8, int4; int8-gN, "
+              "int4-gN or int4-gN-asym with N inputs per scale");
   parser.Choice("--isa", &options->isa,
                 {"auto", "generic", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"},
                 "instruction set of device cpu");

@@ -23,8 +23,8 @@ struct LoadOptions {
   std::string device = "cpu";  // cpu | cuda:N | ref
   std::string isa = "auto";    // cpu: auto | generic | avx2 | avx512 | avx512bf16 | amx
   int threads = 0;             // cpu: 0 = all available cores
-  // Format of the weight matrices: auto (as stored), f32, bf16, int8, int4, or with the inputs per
-  // scale int8-gN, int4-gN, int4-gN-asym.
+  // Format of the weight matrices: auto (as stored), f32, bf16, fp8 (GPUs only), int8, int4, or
+  // with the inputs per scale int8-gN, int4-gN, int4-gN-asym.
   std::string dtype = "auto";
   TokenId mask_id = -1;   // for checkpoints whose config does not name the mask token
   std::string tokenizer;  // file or folder; "" = the model's own folder

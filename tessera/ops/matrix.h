@@ -15,7 +15,7 @@ namespace tessera::ops {
 // How the elements of a weight matrix are stored. Quantised formats hold integers with one scale
 // (and, when asymmetric, one zero point) per `group` input features of an output feature;
 // group 0 means one per output feature. ops/weight_rounding.h has the arithmetic.
-// kF8: e4m3 with one f32 scale per output feature, the largest magnitude / 448; GPUs only.
+// kF8: e4m3 with one f32 scale per output feature, the largest magnitude / 448; not on CPUs.
 enum class WeightType : uint8_t { kF32, kBF16, kF8, kInt8, kInt4 };
 
 struct WeightFormat {
@@ -25,7 +25,8 @@ struct WeightFormat {
   bool operator==(const WeightFormat&) const = default;
 };
 
-// "f32", "bf16", "fp8", "int8-g256", "int4-g64-asym"; without "-gN", int8 has groups of 256, int4 of 64.
+// "f32", "bf16", "fp8", "int8-g256", "int4-g64-asym"; without "-gN", int8 has groups of 256, int4
+// of 64.
 std::string Name(const WeightFormat& format);
 Result<WeightFormat> ParseWeightFormat(std::string_view text);
 
@@ -45,7 +46,14 @@ struct MatrixPart {
 struct MatrixSource {
   std::vector<MatrixPart> parts;
   WeightFormat format;
+  // Two parts of equal height, a multiple of 8, that are read as [gate | up]: devices may
+  // interleave them. Products keep the order of the parts.
+  bool paired = false;
 };
+
+// Refuses what no device packs: other dtypes than F32, F16, BF16 and integers, other groups than
+// 32, 64, 128, 256 and 0, shapes that do not stack.
+Status CheckSource(const MatrixSource& source);
 
 // An immutable packed matrix W of logical shape [out, in]; made by Device::Pack, understood only
 // by the device that made it.

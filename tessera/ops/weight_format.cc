@@ -10,6 +10,7 @@ std::string Name(const WeightFormat& format) {
   switch (format.type) {
     case WeightType::kF32: return "f32";
     case WeightType::kBF16: return "bf16";
+    case WeightType::kF8: return "fp8";
     case WeightType::kInt8:
     case WeightType::kInt4: break;
   }
@@ -20,8 +21,8 @@ std::string Name(const WeightFormat& format) {
 Result<WeightFormat> ParseWeightFormat(std::string_view text) {
   const auto refused = [&] {
     return InvalidArgument(
-        "dtype: got '{}', accepted: auto, f32, bf16, int8, int4, int8-gN, int4-gN, int4-gN-asym "
-        "with N inputs per scale: 32, 64, 128, 256, or 0 for all of them",
+        "dtype: got '{}', accepted: auto, f32, bf16, fp8, int8, int4, int8-gN, int4-gN, "
+        "int4-gN-asym with N inputs per scale: 32, 64, 128, 256, or 0 for all of them",
         text);
   };
   std::string_view rest = text;
@@ -35,6 +36,8 @@ Result<WeightFormat> ParseWeightFormat(std::string_view text) {
     format.type = WeightType::kF32;
   } else if (take("bf16")) {
     format.type = WeightType::kBF16;
+  } else if (take("fp8")) {
+    format.type = WeightType::kF8;
   } else if (take("int8")) {
     format = {.type = WeightType::kInt8, .group = 256, .symmetric = true};
   } else if (take("int4")) {

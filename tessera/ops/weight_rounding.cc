@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "tessera/tensor/f8.h"
+
 namespace tessera::ops {
 namespace {
 
@@ -208,6 +210,14 @@ void RowReader::CodeInt4(bool keep_codes) {
       }
     }
   }
+}
+
+float CodeF8(std::span<const float> w, uint8_t* codes) {
+  float largest = 0;
+  for (const float value : w) largest = std::max(largest, std::abs(value));
+  const float scale = AllFinite(w) ? largest / kLargestF8 : std::numeric_limits<float>::quiet_NaN();
+  for (size_t k = 0; k < w.size(); ++k) codes[k] = scale == 0 ? 0 : F8FromFloat(w[k] / scale);
+  return scale;
 }
 
 float DecodeInput(const CodedRow& row, const WeightFormat& format, int64_t k) {

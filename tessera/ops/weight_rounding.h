@@ -93,6 +93,10 @@ class RowReader {
   std::vector<Group> groups_;
 };
 
+// One output feature as e4m3: the codes of w / scale, with scale = largest |w| / 448, returned. The
+// scale of a feature that holds NaN or infinity is NaN.
+float CodeF8(std::span<const float> w, uint8_t* codes);
+
 // Back to a number: input k of a coded row.
 float DecodeInput(const CodedRow& row, const WeightFormat& format, int64_t k);
 

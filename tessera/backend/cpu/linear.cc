@@ -16,6 +16,7 @@ const LinearKernel& KernelFor(const LinearKernels& kernels, const PackedMatrix& 
   switch (weight.format().type) {
     case ops::WeightType::kF32: return kernels.f32;
     case ops::WeightType::kBF16: return kernels.bf16;
+    case ops::WeightType::kF8: break;  // PackMatrix refuses it
     case ops::WeightType::kInt8: return one ? kernels.int8_one_row : kernels.int8;
     case ops::WeightType::kInt4: return one ? kernels.int4_one_row : kernels.int4;
   }

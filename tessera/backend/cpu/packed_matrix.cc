@@ -9,39 +9,8 @@
 #include "tessera/backend/cpu/pack_panels.h"
 
 namespace tessera::cpu {
-namespace {
 
 using ops::WeightType;
-
-bool IsFloat(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
-Status CheckSource(const ops::MatrixSource& source) {
-  if (source.parts.empty()) return InvalidArgument("weight matrix has no parts");
-  const ops::WeightFormat& format = source.format;
-  constexpr int32_t kGroups[] = {0, 32, 64, 128, 256};
-  if (ops::IsInteger(format.type) &&
-      std::find(std::begin(kGroups), std::end(kGroups), format.group) == std::end(kGroups)) {
-    return InvalidArgument("weight groups of {}: accepted: 32, 64, 128, 256, or 0 for all inputs",
-                           format.group);
-  }
-  for (const ops::MatrixPart& part : source.parts) {
-    const Shape& shape = part.shape();
-    if (shape.size() != 2 || shape[0] < 1 || shape[1] < 1 ||
-        shape[1] != source.parts[0].shape()[1]) {
-      return InvalidArgument("weight matrix part has shape {}; accepted: [out, in] with one in",
-                             ToString(shape));
-    }
-    if (part.quantized == nullptr && !IsFloat(part.floats.dtype)) {
-      return InvalidArgument("weight matrix part has dtype {}; accepted: f32, f16, bf16",
-                             Name(part.floats.dtype));
-    }
-  }
-  return OkStatus();
-}
-
-}  // namespace
 
 PackedMatrix::~PackedMatrix() {
   if (data_ != nullptr) munmap(data_, mapped_bytes_);
@@ -63,7 +32,12 @@ void PackedMatrix::ReadRow(int64_t row, float* out) const {
 
 Result<std::unique_ptr<PackedMatrix>> PackMatrix(const ops::MatrixSource& source,
                                                  ThreadPool& pool) {
-  TESSERA_RETURN_IF_ERROR(CheckSource(source));
+  TESSERA_RETURN_IF_ERROR(ops::CheckSource(source));
+  if (source.format.type == WeightType::kF8) {
+    return InvalidArgument(
+        "dtype: fp8 needs a GPU (device cuda:N); accepted on device cpu: auto, f32, bf16, int8, "
+        "int4");
+  }
   int64_t out = 0;
   for (const ops::MatrixPart& part : source.parts) out += part.shape()[0];
   const int64_t in = source.parts[0].shape()[1];

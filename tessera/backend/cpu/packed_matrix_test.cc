@@ -105,6 +105,11 @@ TEST(PackedMatrixTest, RefusesWhatItCannotPack) {
   integers.dtype = DType::kI32;
   EXPECT_EQ(code({.parts = {integers}, .format = {}}), StatusCode::kInvalidArgument);
 
+  const auto fp8 = PackMatrix({.parts = {tensor.view}, .format = {.type = WeightType::kF8}}, pool);
+  EXPECT_EQ(fp8.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(fp8.status().message().find("fp8 needs a GPU (device cuda:N)"), std::string::npos);
+  EXPECT_NE(fp8.status().message().find("int8"), std::string::npos);
+
   const WeightFormat odd_group = {.type = WeightType::kInt4, .group = 48, .symmetric = true};
   const auto refused = PackMatrix({.parts = {tensor.view}, .format = odd_group}, pool);
   EXPECT_EQ(refused.status().code(), StatusCode::kInvalidArgument);

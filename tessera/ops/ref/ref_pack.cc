@@ -4,6 +4,7 @@
 
 #include "tessera/ops/ref/ref_ops.h"
 #include "tessera/ops/weight_rounding.h"
+#include "tessera/tensor/f8.h"
 
 namespace tessera::ops::ref {
 Result<std::unique_ptr<RefMatrix>> Pack(const MatrixSource& source) {
@@ -27,6 +28,7 @@ Result<std::unique_ptr<RefMatrix>> Pack(const MatrixSource& source) {
   const WeightFormat& format = source.format;
   RowReader reader(format, in);
   std::vector<float> values(static_cast<size_t>(out * in));
+  std::vector<uint8_t> codes(static_cast<size_t>(in));
   float* w = values.data();
   for (const MatrixPart& part : source.parts) {
     for (int64_t row = 0; row < part.shape()[0]; ++row, w += in) {
@@ -37,6 +39,11 @@ Result<std::unique_ptr<RefMatrix>> Pack(const MatrixSource& source) {
       }
       reader.ReadFloats(part, row, w);
       if (format.type == WeightType::kF32) continue;
+      if (format.type == WeightType::kF8) {
+        const float scale = CodeF8({w, codes.size()}, codes.data());
+        for (int64_t k = 0; k < in; ++k) w[k] = FloatFromF8(codes[k]) * scale;
+        continue;
+      }
       for (int64_t k = 0; k < in; ++k) w[k] = FloatFromBF16(BF16FromFloat(w[k]));
     }
   }
