@@ -23,7 +23,7 @@ using ops::WeightType;
 using ops::IsInteger;
 
 std::string FormatName(const WeightFormat& format) {
-  const char* names[] = {"F32", "BF16", "Int8", "Int4"};
+  const char* names[] = {"F32", "BF16", "F8", "Int8", "Int4"};
   std::string name = names[static_cast<int>(format.type)];
   if (IsInteger(format.type)) name += fmt::format("Group{}", format.group);
   return name + (format.symmetric ? "" : "Asymmetric");
