@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "tessera/ops/ref/ref_device.h"
 #include "tessera/ops/weight_rounding.h"
 
 namespace tessera {
@@ -68,6 +69,30 @@ TEST(F8Test, FeaturesAreScaledToTheLargestCode) {
   for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
     const std::vector<float> spoilt = {1.f, bad, 2.f, 3.f};
     EXPECT_TRUE(std::isnan(ops::CodeF8(spoilt, codes.data()))) << bad;
+  }
+}
+
+TEST(F8Test, TheReferenceMultipliesRoundedWeights) {
+  const std::vector<float> w = {0.5f, -2.0f, 0.3f, 0.001f, 0.f, 0.07f};  // [2, 3]
+  const TensorView view = {
+      .data = reinterpret_cast<const std::byte*>(w.data()), .dtype = DType::kF32, .shape = {2, 3}};
+  const auto device = ops::ref::MakeRefDevice();
+  const auto matrix =
+      device->Pack({.parts = {view}, .format = {.type = ops::WeightType::kF8}, .paired = false});
+  ASSERT_TRUE(matrix.ok()) << matrix.status().message();
+  const std::vector<float> x = {1, 0, 0, 0, 1, 0, 0, 0, 1};  // one input a row
+  std::vector<float> y(6);
+  ops::LinearArgs args = {};
+  args.weight = matrix->get();
+  args.x = x.data();
+  args.rows = 3;
+  args.y = y.data();
+  ASSERT_TRUE(device->Linear(args).ok());
+  for (size_t row = 0; row < 2; ++row) {
+    const float scale = (row == 0 ? 2.f : 0.07f) / 448;
+    for (size_t k = 0; k < 3; ++k) {
+      EXPECT_EQ(y[k * 2 + row], FloatFromF8(F8FromFloat(w[row * 3 + k] / scale)) * scale);
+    }
   }
 }
 
