@@ -1,14 +1,15 @@
 #include "tessera/backend/cuda/cuda_device.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "tessera/backend/cuda/decoder_runner.h"
-#include "tessera/backend/cuda/head_reducer.h"
 #include "tessera/backend/cuda/memory.h"
 #include "tessera/backend/cuda/packed_matrix.h"
 #include "tessera/backend/cuda/step_table.h"
+#include "tessera/ops/ref/ref_ops.h"
 #include "tessera/ops/route_rows.h"
 
 namespace tessera::cuda {
@@ -185,14 +186,41 @@ class CudaDevice : public ops::Device {
     return OkStatus();
   }
 
+  // One by one on the host: slow, and the definition of the numbers.
   Status HeadStats(const ops::HeadStatsArgs& args) override {
-    TESSERA_RETURN_IF_ERROR(Use());
-    return head_.Stats(stream(), args);
+    const auto vocab = static_cast<size_t>(args.head->out());
+    std::vector<float> logits(args.requests.empty() ? 0 : static_cast<size_t>(args.rows) * vocab);
+    if (logits.empty()) return OkStatus();
+    TESSERA_RETURN_IF_ERROR(HeadLogits(
+        {.rows = args.rows, .hidden = args.hidden, .head = args.head, .logits = logits.data()}));
+    const auto row_of = [&](int32_t row) {
+      return row < 0
+                 ? std::span<const float>()
+                 : std::span<const float>(logits).subspan(static_cast<size_t>(row) * vocab, vocab);
+    };
+    for (size_t i = 0; i < args.requests.size(); ++i) {
+      const ops::RowRequest& request = args.requests[i];
+      args.stats[i] = ops::ref::Reduce(row_of(request.row), row_of(request.guidance_row), request);
+    }
+    return OkStatus();
   }
 
   Status HeadLogits(const ops::HeadLogitsArgs& args) override {
-    TESSERA_RETURN_IF_ERROR(Use());
-    return head_.Logits(stream(), args);
+    constexpr int64_t kRows = 256;  // at once: 150 MB of logits
+    const int64_t in = args.head->in(), vocab = args.head->out();
+    for (int64_t begin = 0; begin < args.rows; begin += kRows) {
+      const int64_t rows = std::min(kRows, args.rows - begin);
+      TESSERA_RETURN_IF_ERROR(Use());
+      const size_t bytes = static_cast<size_t>(rows * vocab) * sizeof(float);
+      TESSERA_RETURN_IF_ERROR(logits_.Grow(bytes, "logits"));
+      TESSERA_RETURN_IF_ERROR(Linear({.rows = rows,
+                                      .x = args.hidden + begin * in,
+                                      .weight = args.head,
+                                      .bias = nullptr,
+                                      .y = logits_.as<float>()}));
+      TESSERA_RETURN_IF_ERROR(Read(args.logits + begin * vocab, logits_.data(), bytes));
+    }
+    return OkStatus();
   }
 
   Status KvCopy(const ops::KvCopyArgs& args) override {
@@ -259,8 +287,8 @@ class CudaDevice : public ops::Device {
   MatrixPacker packer_;
   StepTable step_;
   std::vector<std::byte> step_block_, uploaded_block_;
-  HeadReducer head_;
-  DeviceMemory packed_, linear_scratch_, attention_scratch_, step_memory_, indices_, factors_;
+  DeviceMemory packed_, linear_scratch_, attention_scratch_, step_memory_, indices_, factors_,
+      logits_;
   std::vector<float> router_logits_, router_bias_;
 };
 
