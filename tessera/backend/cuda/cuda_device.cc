@@ -5,7 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include "tessera/backend/cuda/decoder_runner.h"
 #include "tessera/backend/cuda/memory.h"
 #include "tessera/backend/cuda/packed_matrix.h"
 #include "tessera/backend/cuda/step_table.h"
@@ -238,12 +237,6 @@ class CudaDevice : public ops::Device {
     TESSERA_RETURN_IF_ERROR(UploadIndices(moves));
     return cuda::KvCopy(stream(), args.kv, indices_.as<int32_t>(),
                         static_cast<int64_t>(args.moves.size()));
-  }
-
-  Result<std::unique_ptr<ops::CompiledDecoder>> CompileDecoder(
-      const ops::DecoderShape& shape) override {
-    TESSERA_RETURN_IF_ERROR(Use());
-    return MakeDecoderRunner(gpu_, stream(), shape);
   }
 
  private:
