@@ -1,17 +1,104 @@
-// Attention over paged K/V.
+// Attention over paged K/V: which kernel, and on which grid.
+#include <algorithm>
+#include <climits>
+#include <vector>
+
 #include "tessera/backend/cuda/attention_plain.cuh"
+#include "tessera/backend/cuda/attention_tile.cuh"
 #include "tessera/backend/cuda/kernels.h"
 #include "tessera/backend/cuda/launch.cuh"
 
 namespace tessera::cuda {
+namespace {
 
-int64_t AttentionScratchBytes(const Gpu&, const DeviceStep&, int32_t, const ops::KvFormat&) {
-  return 0;
+// Counters at the beginning of the scratch memory, in a place that all steps share: only they must
+// be zero between launches.
+constexpr int64_t kCounters = 1024;
+constexpr int64_t kMaxPartialBytes = int64_t{256} << 20;
+
+bool UsesTiles(const Gpu& gpu, const ops::KvFormat& format) {
+  return gpu.capability >= 80 && format.type == ops::KvType::kBF16 &&
+         (format.head_dim == 64 || format.head_dim == 128);
 }
 
-Status Attention(Stream stream, const Gpu&, const AttentionLaunch& args) {
+int64_t PartialBytes(const TilePlan& plan, const DeviceStep& step, const ops::KvFormat& format) {
+  if (plan.splits == 1) return 0;
+  const int64_t floats = format.head_dim == 64 ? PartialFloats<64>(plan) : PartialFloats<128>(plan);
+  return int64_t{step.max_tiles} * format.kv_heads * plan.chunks * floats *
+         static_cast<int64_t>(sizeof(float));
+}
+
+// The launches of a step: blocks of few rows, and, for groups of several tiles, blocks of 128 rows,
+// which read K/V less often.
+std::vector<TilePlan> MakePlans(const Gpu& gpu, const DeviceStep& step, int32_t heads,
+                                const ops::KvFormat& format) {
+  const int32_t folded = kAttentionRows * (heads / format.kv_heads);  // rows of a tile
+  std::vector<TilePlan> plans;
+  plans.push_back({.warps = folded <= 4 * kWarpRows ? 4 : 8, .max_rows = INT_MAX});
+  if (step.max_tiles > 1 && folded <= 4 * kWarpRows) {
+    plans[0].max_rows = kAttentionRows;
+    plans.push_back({.warps = 8,
+                     .tiles = 8 * kWarpRows / folded,
+                     .min_rows = kAttentionRows + 1,
+                     .max_rows = INT_MAX});
+  }
+  for (TilePlan& plan : plans) {
+    const int32_t most = plan.warps * kWarpRows;
+    plan.chunks = (folded * plan.tiles + most - 1) / most;
+    plan.block_rows = std::min(folded * plan.tiles, most);
+    // Spread over the keys where the rows alone would leave the GPU idle.
+    const int64_t blocks = int64_t{step.max_tiles} * format.kv_heads * plan.chunks;
+    if (blocks > kCounters || blocks * 2 > int64_t{gpu.multiprocessors} * 3 * plan.tiles) continue;
+    plan.splits = step.max_keys / kAttentionSplit + 2;  // 2: pieces of ranges, fresh rows
+    if (PartialBytes(plan, step, format) > kMaxPartialBytes) plan.splits = 1;
+  }
+  return plans;
+}
+
+template <int kDim, int kWarps>
+Status LaunchTiles(Stream stream, const AttentionLaunch& args, const TilePlan& plan) {
+  const auto kernel = TileAttentionKernel<kDim, kWarps>;
+  constexpr int kShared = sizeof(TileShared<kDim, kWarps>);
+  TESSERA_CUDA_RETURN(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared));
+  const dim3 grid(static_cast<unsigned>(plan.splits),
+                  static_cast<unsigned>(args.kv.format.kv_heads * plan.chunks),
+                  static_cast<unsigned>(args.step.max_tiles));
+  auto* counters = static_cast<int32_t*>(args.scratch);
+  kernel<<<grid, kWarps * 32, kShared, stream>>>(args, plan, counters,
+                                                 reinterpret_cast<float*>(counters + kCounters));
+  return LaunchStatus("attention");
+}
+
+template <int kDim>
+Status LaunchPlan(Stream stream, const AttentionLaunch& args, const TilePlan& plan) {
+  return plan.warps == 4 ? LaunchTiles<kDim, 4>(stream, args, plan)
+                         : LaunchTiles<kDim, 8>(stream, args, plan);
+}
+
+}  // namespace
+
+int64_t AttentionScratchBytes(const Gpu& gpu, const DeviceStep& step, int32_t heads,
+                              const ops::KvFormat& format) {
+  if (!UsesTiles(gpu, format)) return 0;
+  int64_t partials = 0;
+  for (const TilePlan& plan : MakePlans(gpu, step, heads, format)) {
+    partials = std::max(partials, PartialBytes(plan, step, format));
+  }
+  return kCounters * static_cast<int64_t>(sizeof(int32_t)) + partials;
+}
+
+Status Attention(Stream stream, const Gpu& gpu, const AttentionLaunch& args) {
+  const ops::KvFormat& format = args.kv.format;
+  if (UsesTiles(gpu, format)) {
+    for (const TilePlan& plan : MakePlans(gpu, args.step, args.heads, format)) {
+      TESSERA_RETURN_IF_ERROR(format.head_dim == 64 ? LaunchPlan<64>(stream, args, plan)
+                                                    : LaunchPlan<128>(stream, args, plan));
+    }
+    return OkStatus();
+  }
   const dim3 grid(static_cast<unsigned>(args.step.padded_rows), static_cast<unsigned>(args.heads));
-  if (args.kv.format.type == ops::KvType::kBF16) {
+  if (format.type == ops::KvType::kBF16) {
     PlainAttentionKernel<__nv_bfloat16><<<grid, kPlainThreads, 0, stream>>>(args);
   } else {
     PlainAttentionKernel<float><<<grid, kPlainThreads, 0, stream>>>(args);
