@@ -28,24 +28,27 @@ int64_t PartialBytes(const TilePlan& plan, const DeviceStep& step, const ops::Kv
          static_cast<int64_t>(sizeof(float));
 }
 
-// The launches of a step: blocks of few rows, and, for groups of several tiles, blocks of 128 rows,
-// which read K/V less often.
+constexpr int32_t kFewRows = 32, kManyRows = 128;  // folded rows of a block
+
+// The launches of a step: blocks of few rows, and, for groups of several tiles or heads that share
+// K/V, blocks of many, which read K/V less often.
 std::vector<TilePlan> MakePlans(const Gpu& gpu, const DeviceStep& step, int32_t heads,
                                 const ops::KvFormat& format) {
   const int32_t folded = kAttentionRows * (heads / format.kv_heads);  // rows of a tile
+  const TilePlan few = {.max_rows = kAttentionRows, .block_rows = kFewRows};
+  TilePlan many = {.tiles = std::max(1, kManyRows / folded),
+                   .min_rows = 0,
+                   .max_rows = INT_MAX,
+                   .block_rows = kManyRows};
   std::vector<TilePlan> plans;
-  plans.push_back({.warps = folded <= 4 * kWarpRows ? 4 : 8, .max_rows = INT_MAX});
-  if (step.max_tiles > 1 && folded <= 4 * kWarpRows) {
-    plans[0].max_rows = kAttentionRows;
-    plans.push_back({.warps = 8,
-                     .tiles = 8 * kWarpRows / folded,
-                     .min_rows = kAttentionRows + 1,
-                     .max_rows = INT_MAX});
+  if (folded <= kFewRows) {
+    plans.push_back(few);
+    many.min_rows = kAttentionRows + 1;
   }
+  if (folded > kFewRows || step.max_tiles > 1) plans.push_back(many);
   for (TilePlan& plan : plans) {
-    const int32_t most = plan.warps * kWarpRows;
-    plan.chunks = (folded * plan.tiles + most - 1) / most;
-    plan.block_rows = std::min(folded * plan.tiles, most);
+    const int32_t rows = folded * plan.tiles;
+    plan.chunks = (rows + plan.block_rows - 1) / plan.block_rows;
     // Spread over the keys where the rows alone would leave the GPU idle.
     const int64_t blocks = int64_t{step.max_tiles} * format.kv_heads * plan.chunks;
     if (blocks > kCounters || blocks * 2 > int64_t{gpu.multiprocessors} * 3 * plan.tiles) continue;
@@ -55,10 +58,10 @@ std::vector<TilePlan> MakePlans(const Gpu& gpu, const DeviceStep& step, int32_t 
   return plans;
 }
 
-template <int kDim, int kWarps>
+template <int kDim, int kWarps, int kParts>
 Status LaunchTiles(Stream stream, const AttentionLaunch& args, const TilePlan& plan) {
-  const auto kernel = TileAttentionKernel<kDim, kWarps>;
-  constexpr int kShared = sizeof(TileShared<kDim, kWarps>);
+  const auto kernel = TileAttentionKernel<kDim, kWarps, kParts>;
+  constexpr int kShared = sizeof(TileShared<kDim, kWarps / kParts * kWarpRows>);
   TESSERA_CUDA_RETURN(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared));
   const dim3 grid(static_cast<unsigned>(plan.splits),
@@ -72,8 +75,8 @@ Status LaunchTiles(Stream stream, const AttentionLaunch& args, const TilePlan& p
 
 template <int kDim>
 Status LaunchPlan(Stream stream, const AttentionLaunch& args, const TilePlan& plan) {
-  return plan.warps == 4 ? LaunchTiles<kDim, 4>(stream, args, plan)
-                         : LaunchTiles<kDim, 8>(stream, args, plan);
+  return plan.block_rows == kFewRows ? LaunchTiles<kDim, 4, 2>(stream, args, plan)
+                                     : LaunchTiles<kDim, 8, 1>(stream, args, plan);
 }
 
 }  // namespace

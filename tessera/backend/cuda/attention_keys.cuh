@@ -132,6 +132,7 @@ __device__ __forceinline__ uint32_t VisibleKeys(const DeviceStep& step, const De
     return units.listed[unit] & LowKeys(visible_end - units.slot[unit]);
   }
   uint32_t keys = 0;
+#pragma unroll 1  // rare
   for (int32_t key = 0; key < kUnitKeys; ++key) {
     const int32_t fresh = units.fresh[unit][key];
     if (fresh >= 0 && FreshVisible(step, group, row, fresh)) keys |= 1u << key;

@@ -3,7 +3,8 @@
 // A block takes rows of one group and the query heads of one kv head, folded into rows, and reads
 // splits of keys into shared memory. A split has its own maximum, sum and output, which are merged
 // in order: by the same block, or, when splits are spread over blocks to fill the GPU, by the last
-// of them that arrives. Both do the same arithmetic.
+// of them that arrives. Both do the same arithmetic. Blocks of few rows have kParts warps for the
+// same rows: each computes all scores (cheaper than to exchange them) and its part of the outputs.
 //
 // Products sum over inputs in any order on which both operands agree, so that each lane reads 16
 // consecutive bytes. Lane 4g + t of a warp holds:
@@ -23,12 +24,11 @@ inline constexpr int32_t kKeyTiles = kAttentionSplit / 8;  // of 8 columns
 
 // How a launch divides the work; the grid is [splits, kv_heads * chunks, max_tiles].
 struct TilePlan {
-  int32_t warps = 0;               // 4 or 8
   int32_t tiles = 1;               // consecutive ones of a group that share a block
   int32_t min_rows = 0, max_rows;  // of the groups that it is for
   int32_t chunks = 1;              // blocks for the folded rows of `tiles` tiles
   int32_t splits = 1;              // blocks per chunk; those of a group may be fewer
-  int32_t block_rows = 0;          // folded rows per block that partial results have room for
+  int32_t block_rows = 0;          // folded rows of a block
 };
 
 // Partial results of a block: [splits][block_rows] x kDim outputs, then the same of (max, sum).
@@ -37,12 +37,13 @@ TESSERA_HD constexpr int64_t PartialFloats(const TilePlan& plan) {
   return int64_t{plan.splits} * plan.block_rows * (kDim + 2);
 }
 
-template <int kDim, int kWarps>
+template <int kDim, int kRows>
 struct TileShared {
   uint4 k[kAttentionSplit * kDim / 8];
   uint4 v[kAttentionSplit * kDim / 8];
-  uint4 q[kWarps * kWarpRows * kDim / 8];
+  uint4 q[kRows * kDim / 8];
   SplitUnits units[2];
+  DeviceGroup group;
   int32_t visible_end;
   bool last;
 };
@@ -69,8 +70,7 @@ __device__ __forceinline__ void WaitCopies() {
 
 __device__ __forceinline__ void Mma(float (&sum)[4], uint32_t a0, uint32_t a1, uint32_t a2,
                                     uint32_t a3, uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
@@ -121,13 +121,12 @@ struct BlockRows {
   }
 };
 
-template <int kDim, int kWarps>
+template <int kDim, int kRows, int kThreads>
 __device__ __forceinline__ void LoadQueries(const AttentionLaunch& args, const BlockRows& rows,
                                             uint4* q) {
   constexpr int32_t kPieces = kDim / 8;
   const int64_t stride = int64_t{args.heads + 2 * args.kv.format.kv_heads} * kDim;
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kWarps * kWarpRows * kPieces;
-       i += kWarps * 32) {
+  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kRows * kPieces; i += kThreads) {
     const int32_t row = i / kPieces, piece = i % kPieces;
     uint4 bits = {};
     if (row < rows.count) {
@@ -181,22 +180,30 @@ __device__ __forceinline__ void ClearHiddenValues(const SplitUnits& units, uint4
   }
 }
 
-template <int kDim, int kWarps>
+template <int kDim, int kWarps, int kParts>
 __global__ void __launch_bounds__(kWarps * 32, kWarps == 4 ? 3 : 1)
     TileAttentionKernel(const __grid_constant__ AttentionLaunch args,
                         const __grid_constant__ TilePlan plan, int32_t* counters, float* partials) {
   constexpr int32_t kThreads = kWarps * 32, kPieces = kDim / 8;
+  constexpr int32_t kRows = kWarps / kParts * kWarpRows;
+  constexpr int32_t kOutTiles = kDim / 8 / kParts;  // of 8 dimensions, per warp
   extern __shared__ __align__(16) char shared_bytes[];
-  auto& shared = *reinterpret_cast<TileShared<kDim, kWarps>*>(shared_bytes);
+  auto& shared = *reinterpret_cast<TileShared<kDim, kRows>*>(shared_bytes);
   const DeviceStep& step = args.step;
   const ops::KvFormat& format = args.kv.format;
   const int32_t thread = static_cast<int32_t>(threadIdx.x), warp = thread / 32;
   const int32_t g = thread % 32 / 4, t = thread % 4;
+  const int32_t warp_row = warp / kParts * kWarpRows, first_tile = warp % kParts * kOutTiles;
 
   // --- What to do.
   if (static_cast<int32_t>(blockIdx.z) >= step.counts[2]) return;
   const DeviceTile tile = step.tiles[blockIdx.z];
-  const DeviceGroup group = step.groups[tile.group];
+  if (thread == 0) {
+    shared.group = step.groups[tile.group];
+    shared.visible_end = 0;
+  }
+  __syncthreads();
+  const DeviceGroup& group = shared.group;
   const int32_t group_rows = group.row_end - group.row_begin;
   if (group_rows < plan.min_rows || group_rows > plan.max_rows) return;
   if ((tile.row_begin - group.row_begin) / kAttentionRows % plan.tiles != 0) return;
@@ -206,12 +213,10 @@ __global__ void __launch_bounds__(kWarps * 32, kWarps == 4 ? 3 : 1)
   rows.row_begin = tile.row_begin;
   rows.heads_per_kv = args.heads / format.kv_heads;
   rows.first_head = kv_head * rows.heads_per_kv;
-  rows.first = static_cast<int32_t>(blockIdx.y) % plan.chunks * kWarps * kWarpRows;
-  rows.count = min((row_end - tile.row_begin) * rows.heads_per_kv - rows.first, kWarps * kWarpRows);
+  rows.first = static_cast<int32_t>(blockIdx.y) % plan.chunks * kRows;
+  rows.count = min((row_end - tile.row_begin) * rows.heads_per_kv - rows.first, kRows);
   if (rows.count <= 0) return;
 
-  if (thread == 0) shared.visible_end = 0;
-  __syncthreads();
   if (thread < rows.count) {
     atomicMax(&shared.visible_end, VisibleEnd(group, step.slots[rows.Row(thread)]));
   }
@@ -248,21 +253,23 @@ __global__ void __launch_bounds__(kWarps * 32, kWarps == 4 ? 3 : 1)
     LoadValues<kDim, kThreads>(values, shared.units[split % 2], shared.v);
     CommitCopies();
   }
-  LoadQueries<kDim, kWarps>(args, rows, shared.q);
+  LoadQueries<kDim, kRows, kThreads>(args, rows, shared.q);
 
-  const bool busy = warp * kWarpRows < rows.count;
+  const bool busy = warp_row < rows.count;
   // Rows g and g + 8 of the warp; those beyond the block's see what the first row sees.
   int32_t group_row[2], row_visible_end[2];
 #pragma unroll
   for (int32_t r = 0; r < 2; ++r) {
-    const int32_t i = warp * kWarpRows + g + 8 * r;
+    const int32_t i = warp_row + g + 8 * r;
     const int32_t row = rows.Row(i < rows.count ? i : 0);
     group_row[r] = row - group.row_begin;
     row_visible_end[r] = VisibleEnd(group, step.slots[row]);
   }
+  const int32_t lane_key = g / 2 * 8 + g % 2;
+  const uint4* v_lane = shared.v + first_tile * 8 * kSplitUnits;
   const float scale = args.scale * 1.4426950408889634f;  // of powers of 2
   RowState state[2];
-  float out[kDim / 8][4] = {};
+  float out[kOutTiles][4] = {};
   float split_most[2] = {-INFINITY, -INFINITY}, split_total[2] = {};
 
   for (; split < split_end; ++split) {
@@ -277,12 +284,12 @@ __global__ void __launch_bounds__(kWarps * 32, kWarps == 4 ? 3 : 1)
     if (busy) {
 #pragma unroll
       for (int32_t c = 0; c < kDim / 32; ++c) {
-        const uint4 q0 = shared.q[Swizzle(warp * kWarpRows + g, 4 * c + t, kPieces)];
-        const uint4 q1 = shared.q[Swizzle(warp * kWarpRows + g + 8, 4 * c + t, kPieces)];
+        const uint4 q0 = shared.q[Swizzle(warp_row + g, 4 * c + t, kPieces)];
+        const uint4 q1 = shared.q[Swizzle(warp_row + g + 8, 4 * c + t, kPieces)];
 #pragma unroll
         for (int32_t n = 0; n < kKeyTiles; ++n) {
-          const int32_t key = n / 4 * 32 + g / 2 * 8 + n / 2 % 2 * 4 + n % 2 * 2 + g % 2;
-          const uint4 k = shared.k[Swizzle(key, 4 * c + t, kPieces)];
+          const int32_t key = n / 4 * 32 + n / 2 % 2 * 4 + n % 2 * 2;  // even, beside lane_key
+          const uint4 k = shared.k[key * kPieces + Swizzle(lane_key, 4 * c + t, kPieces)];
           Mma(score[n], q0.x, q1.x, q0.y, q1.y, k.x, k.y);
           Mma(score[n], q0.z, q1.z, q0.w, q1.w, k.z, k.w);
         }
@@ -349,13 +356,13 @@ __global__ void __launch_bounds__(kWarps * 32, kWarps == 4 ? 3 : 1)
       }
       constexpr int32_t kTogether = 4;  // products whose sums do not wait for each other
 #pragma unroll
-      for (int32_t n = 0; n < kDim / 8; n += kTogether) {
+      for (int32_t n = 0; n < kOutTiles; n += kTogether) {
         float sum[kTogether][4] = {};
 #pragma unroll
         for (int32_t b = 0; b < kKeyBlocks; ++b) {
 #pragma unroll
           for (int32_t i = 0; i < kTogether; ++i) {
-            const uint4 v = shared.v[Swizzle((n + i) * 8 + g, 4 * b + t, kSplitUnits)];
+            const uint4 v = v_lane[(n + i) * 8 * kSplitUnits + Swizzle(g, 4 * b + t, kSplitUnits)];
             Mma(sum[i], weight[4 * b][0], weight[4 * b][1], weight[4 * b + 1][0],
                 weight[4 * b + 1][1], v.x, v.y);
             Mma(sum[i], weight[4 * b + 2][0], weight[4 * b + 2][1], weight[4 * b + 3][0],
@@ -380,16 +387,17 @@ __global__ void __launch_bounds__(kWarps * 32, kWarps == 4 ? 3 : 1)
   if (!spread) {
 #pragma unroll
     for (int32_t r = 0; r < 2; ++r) {
-      const int32_t i = warp * kWarpRows + g + 8 * r;
+      const int32_t i = warp_row + g + 8 * r;
       if (i >= rows.count) continue;
       const float factor = state[r].Factor();
-      const int64_t at = int64_t{rows.Head(i)} * kDim + 2 * t;
+      const int64_t at = int64_t{rows.Head(i)} * kDim + 8 * first_tile + 2 * t;
 #pragma unroll
-      for (int32_t n = 0; n < kDim / 8; ++n) {
+      for (int32_t n = 0; n < kOutTiles; ++n) {
         StoreAttention(args, rows.Row(i), at + 8 * n, out[n][2 * r] * factor,
                        out[n][2 * r + 1] * factor);
       }
-      if (pads && t == 0 && rows.Head(i) == args.heads - 1) StorePadding(args, rows.Row(i));
+      if (pads && t == 0 && first_tile == 0 && rows.Head(i) == args.heads - 1)
+        StorePadding(args, rows.Row(i));
     }
     return;
   }
@@ -401,13 +409,13 @@ __global__ void __launch_bounds__(kWarps * 32, kWarps == 4 ? 3 : 1)
   const int32_t own = static_cast<int32_t>(blockIdx.x);
 #pragma unroll
   for (int32_t r = 0; r < 2; ++r) {
-    const int32_t i = warp * kWarpRows + g + 8 * r;
+    const int32_t i = warp_row + g + 8 * r;
     if (i >= rows.count) continue;
     const int64_t at = int64_t{own} * plan.block_rows + i;
-    if (t == 0) __stcg(states + at, make_float2(split_most[r], split_total[r]));
+    if (t == 0 && first_tile == 0) __stcg(states + at, make_float2(split_most[r], split_total[r]));
 #pragma unroll
-    for (int32_t n = 0; n < kDim / 8; ++n) {
-      __stcg(reinterpret_cast<float2*>(outputs + at * kDim + 8 * n + 2 * t),
+    for (int32_t n = 0; n < kOutTiles; ++n) {
+      __stcg(reinterpret_cast<float2*>(outputs + at * kDim + 8 * (first_tile + n) + 2 * t),
              make_float2(out[n][2 * r], out[n][2 * r + 1]));
     }
   }
