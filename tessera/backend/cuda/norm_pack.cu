@@ -1,0 +1,122 @@
+// Packed activations from f32 rows, with and without RMSNorm.
+#include <cuda_bf16.h>
+
+#include "tessera/backend/cuda/kernels.h"
+#include "tessera/backend/cuda/launch.cuh"
+#include "tessera/backend/cuda/sums.cuh"
+
+namespace tessera::cuda {
+namespace {
+
+constexpr int kBlock = 8;  // inputs of a row that lie side by side when packed: one lane's share
+
+// Inputs k .. k + 7 of a row, zeros beyond its width.
+__device__ __forceinline__ void LoadBlock(const float* row, int64_t k, int64_t width, float* out) {
+  const float* from = row + k;
+  if (k + kBlock <= width && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+    const float4 low = reinterpret_cast<const float4*>(from)[0];
+    const float4 high = reinterpret_cast<const float4*>(from)[1];
+    out[0] = low.x, out[1] = low.y, out[2] = low.z, out[3] = low.w;
+    out[4] = high.x, out[5] = high.y, out[6] = high.z, out[7] = high.w;
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kBlock; ++i) out[i] = k + i < width ? from[i] : 0.f;
+}
+
+__device__ __forceinline__ void StoreBlock(const float* value, BF16* packed) {
+  uint4 bits;
+  auto* pairs = reinterpret_cast<__nv_bfloat162*>(&bits);
+#pragma unroll
+  for (int i = 0; i < kBlock / 2; ++i) {
+    pairs[i] = __floats2bfloat162_rn(value[2 * i], value[2 * i + 1]);
+  }
+  *reinterpret_cast<uint4*>(packed) = bits;
+}
+
+// A warp packs 4 rows x one chunk of 64 inputs, so that reads and writes fill whole sectors; the
+// four warps of a block take neighbouring chunks.
+constexpr int kPackRows = 4, kPackWarps = 4;
+
+template <bool kNorm>
+__global__ void __launch_bounds__(kPackWarps * 32)
+    PackKernel(const __grid_constant__ NormPackLaunch args) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int64_t row = int64_t{blockIdx.x} * kPackRows + lane / 8;
+  const int64_t chunk = int64_t{blockIdx.y} * kPackWarps + threadIdx.x / 32;
+  const int64_t k = chunk * kChunk + lane % 8 * kBlock;
+  const int64_t padded_rows = PaddedRows(args.rows);
+  const bool known = row < args.rows;  // whole groups of 8 lanes
+  float value[kBlock] = {};
+  if (known) LoadBlock(args.hidden + row * args.width, k, args.width, value);
+  if constexpr (kNorm) {
+    float squares = 0;
+#pragma unroll
+    for (int i = 0; i < kBlock; ++i) squares = fmaf(value[i], value[i], squares);
+    squares = WarpSum<8>(squares);
+    if (known && lane % 8 == 0 && chunk * kChunk < args.width) {
+      args.square_sums[chunk * padded_rows + row] = squares;
+    }
+    float weight[kBlock];
+    LoadBlock(args.norm_weight, k, args.width, weight);
+#pragma unroll
+    for (int i = 0; i < kBlock; ++i) value[i] *= weight[i];
+  }
+  if (known) StoreBlock(value, args.packed + ActivationIndex(row, k, padded_rows, args.width));
+}
+
+template <bool kNorm>
+Status LaunchPack(Stream stream, const NormPackLaunch& args) {
+  if (args.rows == 0) return OkStatus();
+  const dim3 grid(static_cast<unsigned>(RoundUp(args.rows, kPackRows) / kPackRows),
+                  static_cast<unsigned>(PaddedInputs(args.width) / (kPackWarps * kChunk)));
+  PackKernel<kNorm><<<grid, kPackWarps * 32, 0, stream>>>(args);
+  return LaunchStatus("packing activations");
+}
+
+constexpr int kRowThreads = 256;
+
+// A block per packed row.
+__global__ void __launch_bounds__(kRowThreads)
+    GatherNormPackKernel(const int32_t* rows, int64_t padded_rows, int64_t width,
+                         const float* hidden, const float* norm_weight, float eps, BF16* packed) {
+  const float* from = hidden + rows[blockIdx.x] * width;
+  const int64_t first = int64_t{threadIdx.x} * kBlock;
+  constexpr int64_t kStride = int64_t{kRowThreads} * kBlock;
+  float value[kBlock], weight[kBlock];
+  float squares = 0;
+  for (int64_t k = first; k < width; k += kStride) {
+    LoadBlock(from, k, width, value);
+#pragma unroll
+    for (int i = 0; i < kBlock; ++i) squares = fmaf(value[i], value[i], squares);
+  }
+  const float mean = BlockSum<kRowThreads>(squares) / static_cast<float>(width);
+  const float scale = 1.f / sqrtf(mean + eps);
+  for (int64_t k = first; k < PaddedInputs(width); k += kStride) {
+    LoadBlock(from, k, width, value);
+    LoadBlock(norm_weight, k, width, weight);
+#pragma unroll
+    for (int i = 0; i < kBlock; ++i) value[i] = value[i] * scale * weight[i];
+    StoreBlock(value, packed + ActivationIndex(blockIdx.x, k, padded_rows, width));
+  }
+}
+
+}  // namespace
+
+Status NormPack(Stream stream, const NormPackLaunch& args) {
+  return LaunchPack<true>(stream, args);
+}
+
+Status PackRows(Stream stream, int64_t rows, int64_t width, const float* x, BF16* packed) {
+  return LaunchPack<false>(stream, {.rows = rows, .width = width, .hidden = x, .packed = packed});
+}
+
+Status GatherNormPack(Stream stream, const int32_t* rows, int64_t count, int64_t width,
+                      const float* hidden, const float* norm_weight, float eps, BF16* packed) {
+  if (count == 0) return OkStatus();
+  GatherNormPackKernel<<<static_cast<unsigned>(count), kRowThreads, 0, stream>>>(
+      rows, PaddedRows(count), width, hidden, norm_weight, eps, packed);
+  return LaunchStatus("packing chosen rows");
+}
+
+}  // namespace tessera::cuda
