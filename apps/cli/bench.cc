@@ -27,7 +27,8 @@ constexpr const char* kExamples =
     "  tessera bench --strategies \"threshold=2;threshold=0.9;factor\" --limit 200 --by-task\n"
     "  tessera bench -m ~/models/LLaDA-8B --twin none --prompt \"Explain tides.\" --repeat 5\n"
     "  tessera bench --forward -m /tmp/llada-8b --rows 1,8,32 --keys 512\n"
-    "  tessera bench cpu --help      LLaDA-8B's shapes against this machine's limits\n";
+    "  tessera bench cpu --help      LLaDA-8B's shapes against this machine's limits\n"
+    "  tessera bench gpu --help      the same of four networks on a GPU\n";
 
 struct BenchOptions {
   ModelOptions model;
@@ -88,19 +89,19 @@ Status BenchForwards(const BenchOptions& options) {
   std::vector<api::ForwardTiming> timings;
   Json list = Json::array();
   Table table({{"rows"}, {"ms"}, {"times one row"}, {"GB/s of weights"}, {"rows/s"}});
-  for (const int32_t count : rows) {  // one at a time, so that Ctrl-C is heard
-    TESSERA_ASSIGN_OR_RETURN(const auto timed,
-                             model->TimeForwards(std::span(&count, 1), options.keys, repeats));
+  for (const int32_t count : rows) {
+    TESSERA_ASSIGN_OR_RETURN(
+        const api::ForwardTiming timing,
+        model->TimeForward({.sequences = 1, .rows = count, .keys = options.keys}, repeats));
     TESSERA_RETURN_IF_ERROR(CheckStopped());
-    const api::ForwardTiming& timing = timed.at(0);
     timings.push_back(timing);
     const double ratio = timing.seconds / timings.front().seconds;
     const double gb_per_second = static_cast<double>(timing.weight_bytes) / timing.seconds / 1e9;
     const std::string base = rows.front() == 1 ? fmt::format("{:.2f}", ratio) : "";
-    table.Row({std::to_string(timing.rows), Short(1e3 * timing.seconds), base, Short(gb_per_second),
-               Short(timing.rows / timing.seconds)});
-    list.push_back({{"rows", timing.rows},
-                    {"keys", timing.keys},
+    table.Row({std::to_string(count), Short(1e3 * timing.seconds), base, Short(gb_per_second),
+               Short(count / timing.seconds)});
+    list.push_back({{"rows", count},
+                    {"keys", options.keys},
                     {"ms", 1e3 * timing.seconds},
                     {"weights_gb_per_second", gb_per_second}});
     if (rows.front() == 1) list.back()["times_one_row"] = ratio;
@@ -212,6 +213,8 @@ Status BenchStrategies(const BenchOptions& options) {
 Status BenchCommand(const Args& args) {
   if (!args.empty() && args.front() == "cpu")
     return BenchCpuCommand({args.begin() + 1, args.end()});
+  if (!args.empty() && args.front() == "gpu")
+    return BenchGpuCommand({args.begin() + 1, args.end()});
   BenchOptions options;
   TESSERA_ASSIGN_OR_RETURN(const bool go_on, ParseBench(args, &options));
   if (!go_on) return OkStatus();

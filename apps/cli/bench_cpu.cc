@@ -76,11 +76,15 @@ Result<double> RunPeer(const CpuOptions& options, int threads, int32_t rows) {
 Status BenchFormat(const CpuOptions& options, const std::string& format,
                    const std::vector<int32_t>& rows, api::BandwidthProbe* probe,
                    std::vector<Case>* cases) {
+  std::vector<api::ForwardShape> shapes;
+  for (const int32_t count : rows) {
+    shapes.push_back({.sequences = 1, .rows = count, .keys = options.keys});
+  }
   const auto make = [&](int32_t layers) -> Result<std::unique_ptr<api::Model>> {
     Progress progress(fmt::format("packing {} layers as {}", layers, format),
                       Progress::Unit::kBytes);
     return api::Model::Synthetic(
-        options.quick ? api::Model::SyntheticSize::kSmall : api::Model::SyntheticSize::k8B, layers,
+        options.quick ? "small" : "llada-8b", layers, shapes,
         {.isa = options.isa,
          .threads = options.threads,
          .dtype = format,
@@ -92,30 +96,30 @@ Status BenchFormat(const CpuOptions& options, const std::string& format,
   if (options.layers < kLayers) {
     TESSERA_ASSIGN_OR_RETURN(shallow, make(1));
   }
-  for (const int32_t count : rows) {
+  for (const api::ForwardShape& shape : shapes) {
     const double bandwidth = probe->Measure();
-    TESSERA_ASSIGN_OR_RETURN(
-        const auto all, deep->TimeForwards(std::span(&count, 1), options.keys, options.repeat));
+    TESSERA_ASSIGN_OR_RETURN(const api::ForwardTiming all,
+                             deep->TimeForward(shape, options.repeat));
     Case c = {.format = deep->info().dtype,
-              .rows = count,
-              .seconds = all[0].seconds,
-              .bytes = static_cast<double>(all[0].weight_bytes)};
+              .rows = shape.rows,
+              .seconds = all.seconds,
+              .bytes = static_cast<double>(all.weight_bytes)};
     double parameters = static_cast<double>(deep->info().active_parameters);
     if (shallow != nullptr) {
-      TESSERA_ASSIGN_OR_RETURN(const auto one, shallow->TimeForwards(std::span(&count, 1),
-                                                                     options.keys, options.repeat));
+      TESSERA_ASSIGN_OR_RETURN(const api::ForwardTiming one,
+                               shallow->TimeForward(shape, options.repeat));
       const double more = static_cast<double>(kLayers - options.layers) / (options.layers - 1);
       const auto extend = [&](double at_depth, double at_one) {
         return at_depth + (at_depth - at_one) * more;
       };
-      c.seconds = extend(c.seconds, one[0].seconds);
-      c.bytes = extend(c.bytes, static_cast<double>(one[0].weight_bytes));
+      c.seconds = extend(c.seconds, one.seconds);
+      c.bytes = extend(c.bytes, static_cast<double>(one.weight_bytes));
       parameters = extend(parameters, static_cast<double>(shallow->info().active_parameters));
     }
-    c.flop = 2 * parameters * count;
+    c.flop = 2 * parameters * shape.rows;
     c.bandwidth = (bandwidth + probe->Measure()) / 2;
     if (!options.peer.empty()) {
-      const Result<double> peer = RunPeer(options, probe->threads(), count);
+      const Result<double> peer = RunPeer(options, probe->threads(), shape.rows);
       if (peer.ok()) {
         c.peer_rows_per_second = *peer;
       } else {

@@ -21,6 +21,7 @@ Status RunCommand(const Args& args);
 Status ChatCommand(const Args& args);
 Status BenchCommand(const Args& args);
 Status BenchCpuCommand(const Args& args);  // after "bench cpu"
+Status BenchGpuCommand(const Args& args);  // after "bench gpu"
 Status EvalCommand(const Args& args);
 Status ReplayCommand(const Args& args);
 Status ScoreCommand(const Args& args);

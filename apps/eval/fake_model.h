@@ -75,9 +75,8 @@ class FakeModel : public api::Model {
   Result<std::vector<float>> Logits(std::span<const api::TokenId> ids) override {
     return std::vector<float>(ids.size() * kVocab, 0.5f);
   }
-  Result<std::vector<api::ForwardTiming>> TimeForwards(std::span<const int32_t>, int32_t,
-                                                       int32_t) override {
-    return std::vector<api::ForwardTiming>();
+  Result<api::ForwardTiming> TimeForward(const api::ForwardShape&, int32_t) override {
+    return api::ForwardTiming();
   }
 
  private:

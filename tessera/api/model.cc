@@ -7,7 +7,9 @@
 
 #include "tessera/api/internal/artefacts.h"
 #include "tessera/api/internal/chat.h"
+#include "tessera/api/internal/forward_timer.h"
 #include "tessera/api/internal/model_info.h"
+#include "tessera/api/internal/networks.h"
 #include "tessera/decode/registry.h"
 #include "tessera/engine/engine.h"
 #include "tessera/engine/loader.h"
@@ -219,8 +221,9 @@ class ModelImpl : public Model {
 
   Result<Score> ScoreIds(std::span<const TokenId> ids) override;
   Result<std::vector<float>> Logits(std::span<const TokenId> ids) override;
-  Result<std::vector<ForwardTiming>> TimeForwards(std::span<const int32_t> rows, int32_t keys,
-                                                  int32_t repeats) override;
+  Result<ForwardTiming> TimeForward(const ForwardShape& shape, int32_t repeats) override {
+    return api::TimeForward(*loaded_.model, *loaded_.device, shape, repeats);
+  }
 
  private:
   const std::string& StrategyOrDefault(const std::string& strategy) const {
@@ -264,7 +267,7 @@ class ModelImpl : public Model {
 
   Status CheckIds(std::span<const TokenId> ids, int32_t least) const;
 
-  // One sequence's rows for ScoreIds, Logits and TimeForwards.
+  // One sequence's rows for ScoreIds and Logits.
   struct PlainForward {
     std::vector<TokenId> tokens;
     std::vector<int32_t> positions;
@@ -370,16 +373,10 @@ Result<GenerateResult> ModelImpl::ToResult(engine::Completion completion, Follow
 models::ForwardInput ModelImpl::InputOf(const PlainForward& forward, std::span<const int32_t> pages,
                                         std::vector<ops::AttentionGroup>* groups,
                                         std::span<const int32_t> out_rows) const {
-  ops::MaskSpec mask{.rule = ops::MaskRule::kFull, .block = 0, .slots = forward.keys, .bits = {}};
-  if (traits_.attention == ops::AttentionKind::kCausal) mask.rule = ops::MaskRule::kCausal;
-  if (traits_.attention == ops::AttentionKind::kBlockCausal) {
-    mask.rule = ops::MaskRule::kBlockCausal;
-    mask.block = traits_.block;
-  }
   groups->push_back({.row_begin = 0,
                      .row_end = static_cast<int32_t>(forward.tokens.size()),
                      .pages = pages,
-                     .mask = mask});
+                     .mask = OwnMask(traits_, forward.keys)});
   return {.tokens = forward.tokens,
           .positions = forward.positions,
           .slots = forward.positions,
@@ -455,51 +452,6 @@ Result<Score> ModelImpl::ScoreIds(std::span<const TokenId> ids) {
   return Score{.tokens = length - 1, .nll_per_token = nll / (length - 1)};
 }
 
-Result<std::vector<ForwardTiming>> ModelImpl::TimeForwards(std::span<const int32_t> rows,
-                                                           int32_t keys, int32_t repeats) {
-  std::vector<ForwardTiming> timings;
-  for (const int32_t count : rows) {
-    if (count < 1 || keys < 0 || keys > traits_.max_positions - count || repeats < 1) {
-      return InvalidArgument(
-          "{} rows after {} keys, {} repeats; accepted: at least one row and repeat, at most {} "
-          "positions",
-          count, keys, repeats, traits_.max_positions);
-    }
-    const int32_t end = keys + count;
-    TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<kv::KvCache> kv,
-                             loaded_.model->MakeKvCache(end / ops::kPageRows + 1));
-    kv::PageTable pages(kv->pool());
-    TESSERA_RETURN_IF_ERROR(pages.Reserve(end));
-    PlainForward forward;
-    std::vector<int32_t> out_rows;
-    std::vector<ops::RowRequest> requests;
-    const ops::SamplingSpec sampling;
-    for (int32_t i = 0; i < count; ++i) {
-      forward.tokens.push_back(static_cast<TokenId>((i * 7919LL + 13) % traits_.vocab_size));
-      forward.positions.push_back(keys + i);
-      out_rows.push_back(i);
-      requests.push_back({.row = i, .sampling = &sampling, .key = {}});
-    }
-    forward.keys = {{0, end}};
-    std::vector<ops::AttentionGroup> groups;
-    const models::ForwardInput input = InputOf(forward, pages.pages(), &groups, out_rows);
-    std::vector<ops::RowStats> stats(requests.size());
-    std::vector<double> seconds;
-    for (int32_t repeat = 0; repeat <= repeats; ++repeat) {  // the first one warms up
-      const Clock::time_point begin = Clock::now();
-      TESSERA_RETURN_IF_ERROR(loaded_.model->Forward(input, *kv, requests, stats));
-      if (repeat > 0) seconds.push_back(SecondsSince(begin));
-    }
-    std::nth_element(seconds.begin(), seconds.begin() + static_cast<int64_t>(seconds.size() / 2),
-                     seconds.end());
-    timings.push_back({.rows = count,
-                       .keys = keys,
-                       .seconds = seconds[seconds.size() / 2],
-                       .weight_bytes = loaded_.model->weight_bytes_read()});
-  }
-  return timings;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const LoadOptions& options) {
@@ -523,25 +475,25 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const LoadOp
   return std::unique_ptr<Model>(std::move(model));
 }
 
-Result<std::unique_ptr<Model>> Model::Synthetic(SyntheticSize size, int32_t layers,
+Result<std::unique_ptr<Model>> Model::Synthetic(const std::string& network, int32_t layers,
+                                                std::span<const ForwardShape> forwards,
                                                 const LoadOptions& options) {
-  const bool small = size == SyntheticSize::kSmall;
-  const nlohmann::json config = {{"architectures", {"LLaDAModelLM"}},
-                                 {"d_model", small ? 256 : 4096},
-                                 {"n_layers", layers},
-                                 {"n_heads", small ? 4 : 32},
-                                 {"mlp_hidden_size", small ? 768 : 12288},
-                                 {"vocab_size", small ? 1000 : 126464},
-                                 {"max_sequence_length", 4096},
-                                 {"weight_tying", false},
-                                 {"mask_token_id", 7}};
+  TESSERA_ASSIGN_OR_RETURN(const nlohmann::json config, SyntheticConfig(network, layers));
+  engine::ForwardSize size;
+  for (const ForwardShape& forward : forwards) {
+    const auto sequences = static_cast<int64_t>(forward.sequences);
+    size.positions = std::max(size.positions, sequences * (forward.rows + forward.keys));
+    size.rows = std::max(size.rows, sequences * forward.rows);
+  }
   TESSERA_ASSIGN_OR_RETURN(engine::LoadedModel loaded,
-                           engine::MakeSyntheticModel(config, {.path = "",
-                                                               .device = options.device,
-                                                               .isa = options.isa,
-                                                               .threads = options.threads,
-                                                               .dtype = options.dtype,
-                                                               .progress = options.progress}));
+                           engine::MakeSyntheticModel(config,
+                                                      {.path = "",
+                                                       .device = options.device,
+                                                       .isa = options.isa,
+                                                       .threads = options.threads,
+                                                       .dtype = options.dtype,
+                                                       .progress = options.progress},
+                                                      size));
   ModelInfo info = InfoOf(loaded.model->config(), *loaded.architecture);
   info.device = std::string(loaded.device->name());
   info.dtype = ops::Name(loaded.model->format());

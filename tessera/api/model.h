@@ -146,12 +146,19 @@ struct Score {
   double nll_per_token = 0;  // nats
 };
 
-// Time of one forward of `rows` rows against `keys` cached rows.
-struct ForwardTiming {
-  int32_t rows = 0;
+// A forward of sequences alike, each of which evaluates `rows` rows behind `keys` cached ones;
+// every row may see all of its sequence that the model's attention lets it see.
+struct ForwardShape {
+  int32_t sequences = 1;
+  int32_t rows = 1;
   int32_t keys = 0;
+};
+
+// What such a forward took, with the statistics of every row on the host.
+struct ForwardTiming {
   double seconds = 0;        // median
   int64_t weight_bytes = 0;  // read
+  int64_t kv_bytes = 0;      // keys and values, cached and new ones, read once
 };
 
 class Model {
@@ -161,10 +168,11 @@ class Model {
   // `path`: a Hugging Face checkpoint folder, a .gguf file, or a llama2.c .bin file.
   static Result<std::unique_ptr<Model>> Load(const std::string& path, const LoadOptions& options);
 
-  // LLaDA-8B's shapes with random weights made in memory, for timing: `layers` of its 32, or a
-  // small network of as many layers. options.dtype names the format; there is no tokenizer.
-  enum class SyntheticSize { k8B, kSmall };
-  static Result<std::unique_ptr<Model>> Synthetic(SyntheticSize size, int32_t layers,
+  // A network of ListNetworks() with random weights made in memory, for timing: `layers` of its
+  // layers, 0: all. options.dtype names the format; there is no tokenizer. Refused unless the
+  // device has the memory for each of `forwards`.
+  static Result<std::unique_ptr<Model>> Synthetic(const std::string& network, int32_t layers,
+                                                  std::span<const ForwardShape> forwards,
                                                   const LoadOptions& options);
 
   virtual const ModelInfo& info() const = 0;
@@ -188,8 +196,7 @@ class Model {
   // Raw network outputs [ids, vocab] under the model's own attention, one forward; row i is the
   // output at position i, whatever position it predicts.
   virtual Result<std::vector<float>> Logits(std::span<const TokenId> ids) = 0;
-  virtual Result<std::vector<ForwardTiming>> TimeForwards(std::span<const int32_t> rows,
-                                                          int32_t keys, int32_t repeats) = 0;
+  virtual Result<ForwardTiming> TimeForward(const ForwardShape& shape, int32_t repeats) = 0;
 };
 
 }  // namespace tessera::api

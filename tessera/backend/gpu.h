@@ -41,6 +41,10 @@ GpuReport ExamineGpus(bool with_free_memory);
 // `name` is "cuda" or "cuda:N". Errors list the GPUs that there are.
 Result<std::unique_ptr<ops::Device>> MakeGpuDevice(std::string_view name);
 
+// Bytes per second at which the GPU of that name reads its memory, measured now: the denominator of
+// floors. Takes 2 GiB of its memory for some tens of milliseconds.
+Result<double> MeasureGpuReadBandwidth(std::string_view name);
+
 // --- Texts, the same in every build
 // ------------------------------------------------------------------
 

@@ -4,7 +4,6 @@
 #include <filesystem>
 
 #include "tessera/backend/registry.h"
-#include "tessera/engine/memory_need.h"
 #include "tessera/models/gguf.h"
 #include "tessera/models/hugging_face.h"
 #include "tessera/models/synthetic_source.h"
@@ -102,7 +101,8 @@ Result<LoadedModel> LoadModel(const LoadSpec& spec) {
   return loaded;
 }
 
-Result<LoadedModel> MakeSyntheticModel(const nlohmann::json& config, const LoadSpec& spec) {
+Result<LoadedModel> MakeSyntheticModel(const nlohmann::json& config, const LoadSpec& spec,
+                                       const ForwardSize& forward) {
   TESSERA_ASSIGN_OR_RETURN(const ops::WeightFormat format, ops::ParseWeightFormat(spec.dtype));
   LoadedModel loaded;
   TESSERA_ASSIGN_OR_RETURN(loaded.device, OpenDevice(spec));
@@ -110,12 +110,12 @@ Result<LoadedModel> MakeSyntheticModel(const nlohmann::json& config, const LoadS
   TESSERA_ASSIGN_OR_RETURN(loaded.architecture, models::FindArchitecture(object));
   TESSERA_ASSIGN_OR_RETURN(const models::DecoderConfig decoder, loaded.architecture->parse(object));
   loaded.default_strategy = loaded.architecture->default_strategy;
-  const models::SyntheticSource weights(decoder, format);
-  const MemoryNeed need = EstimateMemory(decoder, static_cast<double>(weights.total_bytes()),
-                                         format.type == ops::WeightType::kF32);
+  const MemoryNeed need = EstimateMemory(decoder, WeightBytes(decoder.parameters(), format),
+                                         format.type == ops::WeightType::kF32, forward);
   TESSERA_RETURN_IF_ERROR(CheckMemory(need, loaded.device->memory(),
                                       fmt::format("{} layers", decoder.layers),
                                       loaded.device->name(), ops::Name(format)));
+  const models::SyntheticSource weights(decoder, format);
   TESSERA_ASSIGN_OR_RETURN(loaded.model,
                            models::Decoder::Load(decoder, weights, *loaded.device,
                                                  {.format = format, .progress = spec.progress}));

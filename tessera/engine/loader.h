@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tessera/base/status.h"
+#include "tessera/engine/memory_need.h"
 #include "tessera/formats/model_files.h"
 #include "tessera/models/architecture.h"
 #include "tessera/models/decoder.h"
@@ -48,7 +49,9 @@ Result<std::unique_ptr<ops::Device>> OpenDevice(const LoadSpec& spec);
 Result<LoadedModel> LoadModel(const LoadSpec& spec);
 
 // A network described by `config` with random weights that never touch a disk, for timing;
-// spec.path is not used, spec.dtype may not be "auto".
-Result<LoadedModel> MakeSyntheticModel(const nlohmann::json& config, const LoadSpec& spec);
+// spec.path is not used, spec.dtype may not be "auto". Refused unless there is memory for
+// `forward`.
+Result<LoadedModel> MakeSyntheticModel(const nlohmann::json& config, const LoadSpec& spec,
+                                       const ForwardSize& forward);
 
 }  // namespace tessera::engine

@@ -23,15 +23,18 @@ double WeightBytes(int64_t parameters, const ops::WeightFormat& format) {
   return 0;
 }
 
-MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, bool wide) {
+MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, bool wide,
+                          const ForwardSize& forward) {
+  const int64_t context = std::min<int64_t>(config.traits.max_positions, kPositions);
   MemoryNeed need = {.weights = weights};
-  need.positions = std::min<int64_t>(config.traits.max_positions, kPositions);
-  const auto rows = static_cast<double>(need.positions);
+  need.positions = forward.positions > 0 ? forward.positions : context;
+  const auto positions = static_cast<double>(need.positions);
+  const auto rows = static_cast<double>(forward.rows > 0 ? forward.rows : context);
   const auto q = static_cast<double>(config.heads * config.head_dim);
   const auto kv = static_cast<double>(config.kv_heads * config.head_dim);
   const auto width = static_cast<double>(config.width);
   const auto ffn = static_cast<double>(config.ffn_width);
-  need.keys_and_values = 2 * static_cast<double>(config.layers) * kv * rows * (wide ? 4 : 2);
+  need.keys_and_values = 2 * static_cast<double>(config.layers) * kv * positions * (wide ? 4 : 2);
   need.activations = 4 * rows * (2 * width + 2 * q + 2 * kv) +
                      4 * 3 * ffn * std::min(rows, static_cast<double>(kFfnRows));
   return need;

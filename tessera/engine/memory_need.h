@@ -11,7 +11,13 @@
 
 namespace tessera::engine {
 
-// Bytes; a forward of one sequence of `positions` rows, the context at most.
+// What the largest forward holds; 0: one sequence of the whole context, 4,096 positions at most.
+struct ForwardSize {
+  int64_t positions = 0;  // cached ones and its own rows, of all sequences
+  int64_t rows = 0;
+};
+
+// Bytes, of `positions` cached positions.
 struct MemoryNeed {
   double weights = 0;
   double keys_and_values = 0;
@@ -23,7 +29,8 @@ struct MemoryNeed {
 // So many weights in `format`, with their scales.
 double WeightBytes(int64_t parameters, const ops::WeightFormat& format);
 // `weights`: their bytes. `wide`: K and V are f32, as they are beside f32 weights.
-MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, bool wide);
+MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, bool wide,
+                          const ForwardSize& forward = {});
 // kResourceExhausted when `memory`, if it is known, has not enough free. `what` names the model,
 // `device` the device, `format` that of the weights.
 Status CheckMemory(const MemoryNeed& need, const ops::DeviceMemoryInfo& memory,

@@ -31,6 +31,11 @@ TEST(MemoryNeed, CountsWhatAForwardKeeps) {
   EXPECT_EQ(need.keys_and_values, 2 * 4 * 2 * 32 * 2048 * 2);
   EXPECT_EQ(need.activations, 4 * 2048 * (2 * 256 + 2 * 256 + 2 * 64) + 4 * 3 * 1024 * 512);
   EXPECT_EQ(EstimateMemory(config, 1e6, true).keys_and_values, 2 * need.keys_and_values);
+
+  const MemoryNeed batch = EstimateMemory(config, 1e6, false, {.positions = 10'000, .rows = 64});
+  EXPECT_EQ(batch.positions, 10'000);
+  EXPECT_EQ(batch.keys_and_values, 2 * 4 * 2 * 32 * 10'000 * 2);
+  EXPECT_EQ(batch.activations, 4 * 64 * (2 * 256 + 2 * 256 + 2 * 64) + 4 * 3 * 1024 * 64);
 }
 
 TEST(MemoryNeed, RefusesWhatDoesNotFit) {

@@ -5,6 +5,7 @@
 #include "tessera/backend/cuda/cuda_device.h"
 #include "tessera/backend/cuda/launch.cuh"
 #include "tessera/backend/cuda/memory.h"
+#include "tessera/backend/cuda/rates.h"
 
 namespace tessera::cuda {
 namespace {
@@ -83,6 +84,12 @@ Result<std::unique_ptr<ops::Device>> MakeGpuDevice(std::string_view name) {
   TESSERA_ASSIGN_OR_RETURN(const int32_t ordinal, ParseGpuOrdinal(name));
   TESSERA_ASSIGN_OR_RETURN(const cuda::Gpu gpu, cuda::OpenGpu(ordinal));
   return cuda::MakeCudaDevice(gpu);
+}
+
+Result<double> MeasureGpuReadBandwidth(std::string_view name) {
+  TESSERA_ASSIGN_OR_RETURN(const int32_t ordinal, ParseGpuOrdinal(name));
+  TESSERA_ASSIGN_OR_RETURN(const cuda::Gpu gpu, cuda::OpenGpu(ordinal));
+  return cuda::ReadBandwidth(gpu);
 }
 
 }  // namespace tessera::backend
