@@ -105,7 +105,8 @@ def measure(options):
     chosen += ["--layers", str(options.layers)]
     listed = subprocess.run([options.tessera, "bench", "gpu", "--list", "--json", *chosen],
                             stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True).stdout
-    cases = ROOT / "build" / "bench-gpu-cases.jsonl"
+    options.record.parent.mkdir(parents=True, exist_ok=True)
+    cases = options.record.with_suffix(".cases")
     cases.write_text(listed, encoding="utf-8")
     record = [describe_run(gpu, options)]
     record += [{**json.loads(line), "source": "list"} for line in listed.splitlines()]
