@@ -67,14 +67,14 @@ struct HeadBatch {
   const int32_t* probes;
   int32_t count;
   int32_t lists, kept_rows;  // requests with a list of best ids, with kept logits
-  int32_t vocab, chunks;
-  HeadSums* partials;      // [count][chunks]
-  RankKey* partial_tops;   // [lists][chunks][kHeadTop]
-  float* kept;             // [kept_rows][chunks * kHeadChunk]
-  HeadSums* sums;          // [count]
-  RankKey* tops;           // [lists][kHeadTop]
-  FilteredSums* filtered;  // [kept_rows]
-  float* probe_logits;     // by HeadRequest::probe_begin
+  int32_t chunks;            // of the vocabulary
+  HeadSums* partials;        // [count][chunks]
+  RankKey* partial_tops;     // [lists][chunks][kHeadTop]
+  float* kept;               // [kept_rows][chunks * kHeadChunk]
+  HeadSums* sums;            // [count]
+  RankKey* tops;             // [lists][kHeadTop]
+  FilteredSums* filtered;    // [kept_rows]
+  float* probe_logits;       // by HeadRequest::probe_begin
 };
 
 // Reduces logits[row * stride + id - begin] of the ids [begin, begin + count); begin is a multiple
