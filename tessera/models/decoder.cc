@@ -66,8 +66,9 @@ class Decoder::Loader {
 
   // Unset format: as stored.
   Result<std::unique_ptr<ops::Matrix>> ReadMatrix(const std::vector<Part>& parts, int64_t in,
-                                                  const std::optional<ops::WeightFormat>& format) {
-    ops::MatrixSource matrix;
+                                                  const std::optional<ops::WeightFormat>& format,
+                                                  bool paired = false) {
+    ops::MatrixSource matrix = {.parts = {}, .format = {}, .paired = paired};
     for (const Part& part : parts) {
       TESSERA_ASSIGN_OR_RETURN(ops::MatrixPart weight, ReadWeight(part.name, {part.out, in}));
       matrix.parts.push_back(std::move(weight));
@@ -139,7 +140,8 @@ class Decoder::Loader {
                                       const std::string& down, int64_t ffn_width) {
     const int64_t width = model_.config_.width;
     FeedForward ffn;
-    TESSERA_ASSIGN_OR_RETURN(ffn.gate_up, ReadMatrix({{gate, ffn_width}, {up, ffn_width}}, width));
+    TESSERA_ASSIGN_OR_RETURN(ffn.gate_up, ReadMatrix({{gate, ffn_width}, {up, ffn_width}}, width,
+                                                     options_.format, /*paired=*/true));
     TESSERA_ASSIGN_OR_RETURN(ffn.down, ReadMatrix({{down, width}}, ffn_width));
     return ffn;
   }

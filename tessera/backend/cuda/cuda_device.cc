@@ -5,10 +5,11 @@
 #include <utility>
 #include <vector>
 
+#include "tessera/backend/cuda/decoder_runner.h"
+#include "tessera/backend/cuda/head_reducer.h"
 #include "tessera/backend/cuda/memory.h"
 #include "tessera/backend/cuda/packed_matrix.h"
 #include "tessera/backend/cuda/step_table.h"
-#include "tessera/ops/ref/ref_ops.h"
 #include "tessera/ops/route_rows.h"
 
 namespace tessera::cuda {
@@ -185,23 +186,10 @@ class CudaDevice : public ops::Device {
     return OkStatus();
   }
 
-  // One by one on the host: slow, and the definition of the numbers.
   Status HeadStats(const ops::HeadStatsArgs& args) override {
-    const auto vocab = static_cast<size_t>(args.head->out());
-    std::vector<float> logits(args.requests.empty() ? 0 : static_cast<size_t>(args.rows) * vocab);
-    if (logits.empty()) return OkStatus();
-    TESSERA_RETURN_IF_ERROR(HeadLogits(
-        {.rows = args.rows, .hidden = args.hidden, .head = args.head, .logits = logits.data()}));
-    const auto row_of = [&](int32_t row) {
-      return row < 0
-                 ? std::span<const float>()
-                 : std::span<const float>(logits).subspan(static_cast<size_t>(row) * vocab, vocab);
-    };
-    for (size_t i = 0; i < args.requests.size(); ++i) {
-      const ops::RowRequest& request = args.requests[i];
-      args.stats[i] = ops::ref::Reduce(row_of(request.row), row_of(request.guidance_row), request);
-    }
-    return OkStatus();
+    if (args.requests.empty()) return OkStatus();
+    TESSERA_RETURN_IF_ERROR(Use());
+    return head_.Run(stream(), View(*args.head), args);
   }
 
   Status HeadLogits(const ops::HeadLogitsArgs& args) override {
@@ -237,6 +225,12 @@ class CudaDevice : public ops::Device {
     TESSERA_RETURN_IF_ERROR(UploadIndices(moves));
     return cuda::KvCopy(stream(), args.kv, indices_.as<int32_t>(),
                         static_cast<int64_t>(args.moves.size()));
+  }
+
+  Result<std::unique_ptr<ops::CompiledDecoder>> CompileDecoder(
+      const ops::DecoderShape& shape) override {
+    TESSERA_RETURN_IF_ERROR(Use());
+    return MakeDecoderRunner(gpu_, stream(), shape);
   }
 
  private:
@@ -278,6 +272,7 @@ class CudaDevice : public ops::Device {
   const std::string name_;
   const StreamHandle stream_;
   MatrixPacker packer_;
+  HeadReducer head_{gpu_};
   StepTable step_;
   std::vector<std::byte> step_block_, uploaded_block_;
   DeviceMemory packed_, linear_scratch_, attention_scratch_, step_memory_, indices_, factors_,

@@ -62,19 +62,19 @@ struct FilteredSums {
 
 // Requests whose logits come from the same rows.
 struct HeadBatch {
-  const HeadRequest* requests;  // [count]
-  const uint32_t* edits;
-  const int32_t* probes;
-  int32_t count;
-  int32_t lists, kept_rows;  // requests with a list of best ids, with kept logits
-  int32_t chunks;            // of the vocabulary
-  HeadSums* partials;        // [count][chunks]
-  RankKey* partial_tops;     // [lists][chunks][kHeadTop]
-  float* kept;               // [kept_rows][chunks * kHeadChunk]
-  HeadSums* sums;            // [count]
-  RankKey* tops;             // [lists][kHeadTop]
-  FilteredSums* filtered;    // [kept_rows]
-  float* probe_logits;       // by HeadRequest::probe_begin
+  const HeadRequest* requests = nullptr;  // [count]
+  const uint32_t* edits = nullptr;
+  const int32_t* probes = nullptr;
+  int32_t count = 0;
+  int32_t lists = 0, kept_rows = 0;  // requests with a list of best ids, with kept logits
+  int32_t chunks = 0;                // of the vocabulary
+  HeadSums* partials = nullptr;      // [count][chunks]
+  RankKey* partial_tops = nullptr;   // [lists][chunks][kHeadTop]
+  float* kept = nullptr;             // [kept_rows][chunks * kHeadChunk]
+  HeadSums* sums = nullptr;          // [count]
+  RankKey* tops = nullptr;           // [lists][kHeadTop]
+  FilteredSums* filtered = nullptr;  // [kept_rows]
+  float* probe_logits = nullptr;     // by HeadRequest::probe_begin
 };
 
 // Reduces logits[row * stride + id - begin] of the ids [begin, begin + count); begin is a multiple

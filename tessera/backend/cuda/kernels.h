@@ -57,7 +57,7 @@ struct DeviceStep {
   const int32_t* pages;
   const ops::SlotRange* ranges;
   const uint64_t* bits;
-  const int32_t* out_rows;  // [padded outputs]
+  const int32_t* out_rows;                             // [padded outputs]
   bool operator==(const DeviceStep&) const = default;  // equal launches and addresses
 };
 

@@ -6,12 +6,12 @@
 
 #include "tessera/base/status.h"
 
-#define TESSERA_CUDA_RETURN(expression)                                                   \
-  do {                                                                                    \
-    const cudaError_t tessera_cuda_error = (expression);                                  \
-    if (tessera_cuda_error != cudaSuccess) {                                              \
-      return ::tessera::cuda::FromCuda(tessera_cuda_error, #expression);                  \
-    }                                                                                     \
+#define TESSERA_CUDA_RETURN(expression)                                  \
+  do {                                                                   \
+    const cudaError_t tessera_cuda_error = (expression);                 \
+    if (tessera_cuda_error != cudaSuccess) {                             \
+      return ::tessera::cuda::FromCuda(tessera_cuda_error, #expression); \
+    }                                                                    \
   } while (false)
 
 namespace tessera::cuda {

@@ -166,7 +166,7 @@ Result<DeviceMemory> UploadedCopy(CUstream_st* stream, std::span<const T> values
   TESSERA_ASSIGN_OR_RETURN(DeviceMemory memory, DeviceMemory::Create(values.size_bytes(), what));
   TESSERA_RETURN_IF_ERROR(CopyToGpu(stream, memory.data(), values.data(), values.size_bytes()));
   TESSERA_RETURN_IF_ERROR(Synchronize(stream));
-  return memory;
+  return Result<DeviceMemory>(std::move(memory));
 }
 
 }  // namespace tessera::cuda
