@@ -28,7 +28,7 @@ bool PackedAre(const std::vector<BF16>& packed, const std::vector<float>& x,
                            (norm.empty() ? 1 : static_cast<double>(norm[static_cast<size_t>(k)])) *
                            (factors.empty() ? 1 : factors[static_cast<size_t>(rows[row])]);
       const double error = static_cast<double>(got[static_cast<size_t>(i * width + k)]) - value;
-      if (!(std::abs(error) <= (0x1p-9 + kTolerance) * std::abs(value))) return false;
+      if (!(std::abs(error) <= (0x1p-8 + kTolerance) * std::abs(value))) return false;
     }
   }
   return true;

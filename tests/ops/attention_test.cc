@@ -182,7 +182,10 @@ void ExpectAsReference(const Target& target, const Scenario& scenario, size_t mi
   const std::vector<float> want = expected.Forward();
   const std::vector<float> got = actual.Forward(misalign);
   EXPECT_TRUE(Near(expected.q(), actual.q(), kF32)) << "Q, head_dim " << scenario.head_dim;
-  EXPECT_TRUE(Near(want, got, scenario.type == KvType::kF32 ? kF32 : kBF16Kv))
+  EXPECT_TRUE(Near(want, got,
+                   scenario.type == KvType::kF32       ? kF32
+                   : target.device.starts_with("cuda") ? kBF16Attention
+                                                       : kBF16Kv))
       << "head_dim " << scenario.head_dim << ", heads " << scenario.heads;
   for (const float value : got) ASSERT_FALSE(std::isnan(value));
 }

@@ -16,12 +16,12 @@ class Invariance : public testing::TestWithParam<Target> {
     run.StoreContext(17);
     return run.Forward();
   }
-  Scenario Base(ops::KvType type) const {
+  Scenario Base(ops::KvType type, int32_t head_dim = 40) const {
     return {.name = {},
             .heads = 6,
             .kv_heads = 3,
-            .head_dim = 40,
-            .rotary_dim = 40,
+            .head_dim = head_dim,
+            .rotary_dim = head_dim,
             .norms = true,
             .type = type};
   }
@@ -51,13 +51,15 @@ std::vector<Sequence> Mixed() {
 }
 
 TEST_P(Invariance, AttentionOfABatchIsThatOfItsParts) {
-  for (const auto type : {ops::KvType::kF32, ops::KvType::kBF16}) {
-    Scenario all = Base(type);
+  const std::pair<ops::KvType, int32_t> formats[] = {
+      {ops::KvType::kF32, 40}, {ops::KvType::kBF16, 40}, {ops::KvType::kBF16, 64}};
+  for (const auto& [type, head_dim] : formats) {
+    Scenario all = Base(type, head_dim);
     all.sequences = Mixed();
     const std::vector<float> together = Forward(all);
     std::vector<float> apart;
     for (const Sequence& sequence : all.sequences) {
-      Scenario one = Base(type);
+      Scenario one = Base(type, head_dim);
       one.sequences = {sequence};
       const std::vector<float> out = Forward(one);
       apart.insert(apart.end(), out.begin(), out.end());
@@ -89,8 +91,13 @@ TEST_P(Invariance, AttentionOfARowAloneIsThatInItsWindow) {
 }
 
 TEST_P(Invariance, CutOfKeyRanges) {
-  for (const auto rule : {MaskRule::kFull, MaskRule::kCausal, MaskRule::kBlockCausal}) {
-    Scenario base = Base(ops::KvType::kBF16);
+  const std::pair<MaskRule, int32_t> cases[] = {{MaskRule::kFull, 40},
+                                                {MaskRule::kCausal, 40},
+                                                {MaskRule::kBlockCausal, 40},
+                                                {MaskRule::kFull, 64},
+                                                {MaskRule::kBlockCausal, 128}};
+  for (const auto& [rule, head_dim] : cases) {
+    Scenario base = Base(ops::KvType::kBF16, head_dim);
     base.sequences = {{.id = 9,
                        .context = 260,
                        .slots = Slots(100, 110),

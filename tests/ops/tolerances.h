@@ -17,6 +17,8 @@ inline constexpr Tolerance kBF16Linear = {4e-3, 2e-2};
 // bf16 K/V storage, f32 arithmetic: the reference rounds the same way, but K is rotated in f32
 // here and in f64 there, so a few values fall on the other side of a rounding border.
 inline constexpr Tolerance kBF16Kv = {1e-3, 8e-3};
+// The same where tensor cores multiply: queries and softmax weights are rounded to bf16 as well.
+inline constexpr Tolerance kBF16Attention = {4e-3, 2e-2};
 // Probabilities and entropies of equal f32 logits.
 inline constexpr double kProbability = 1e-6;     // absolute
 inline constexpr double kEntropy = 3e-6;         // absolute, in nats

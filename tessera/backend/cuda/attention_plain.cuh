@@ -26,8 +26,26 @@ __device__ __forceinline__ float PlainBlockMax(float value) {
   return value;
 }
 
-// Online softmax over the keys of a row, kPlainThreads at a time. Chunks begin with every range of
-// the list, so that they depend on nothing but the row's own group.
+// Slot of the index-th key that a row sees, -1 when there are fewer.
+__device__ inline int32_t VisibleSlot(const DeviceStep& step, const DeviceGroup& group, int32_t row,
+                                      int32_t visible_end, int32_t index) {
+  for (int32_t i = 0; i < group.range_count; ++i) {
+    const ops::SlotRange range = step.ranges[group.range_begin + i];
+    const int32_t count = max(min(range.end, visible_end) - range.begin, 0);
+    if (index < count) return range.begin + index;
+    index -= count;
+  }
+  if (!HasFreshKeys(group)) return -1;
+  for (int32_t fresh = 0; fresh < group.row_end - group.row_begin; ++fresh) {
+    if (!FreshVisible(step, group, row - group.row_begin, fresh)) continue;
+    const int32_t slot = step.slots[group.row_begin + fresh];
+    if (!Listed(step, group, slot) && index-- == 0) return slot;
+  }
+  return -1;
+}
+
+// Online softmax over the keys that a row sees, kPlainThreads at a time: what the others of its
+// group see, and where ranges are cut, changes no bit.
 template <typename T>
 __global__ void __launch_bounds__(kPlainThreads)
     PlainAttentionKernel(const __grid_constant__ AttentionLaunch args) {
@@ -83,24 +101,10 @@ __global__ void __launch_bounds__(kPlainThreads)
       out[i] = fmaf(out[i], rescale, sum);
     }
   };
-  for (int32_t i = 0; i < group.range_count; ++i) {
-    const ops::SlotRange range = step.ranges[group.range_begin + i];
-    const int32_t end = min(range.end, visible_end);
-    for (int32_t begin = range.begin; begin < end; begin += kPlainThreads) {
-      add_keys(begin + thread < end ? begin + thread : -1);
-    }
-  }
-  if (HasFreshKeys(group)) {
-    const int32_t rows = group.row_end - group.row_begin;
-    for (int32_t begin = 0; begin < rows; begin += kPlainThreads) {
-      const int32_t fresh = begin + thread;
-      int32_t slot = -1;
-      if (fresh < rows && FreshVisible(step, group, row - group.row_begin, fresh)) {
-        slot = step.slots[group.row_begin + fresh];
-        if (Listed(step, group, slot)) slot = -1;  // seen already
-      }
-      add_keys(slot);
-    }
+  for (int32_t begin = 0;; begin += kPlainThreads) {
+    const int32_t slot = VisibleSlot(step, group, row, visible_end, begin + thread);
+    if (!__syncthreads_or(slot >= 0)) break;
+    add_keys(slot);
   }
   const float scale = total > 0 ? 1.f / total : total == 0 ? 0.f : total;  // NaN stays
 #pragma unroll
