@@ -13,4 +13,11 @@ Status FromCuda(cudaError_t error, const char* what) {
   return Internal("CUDA: {}: {}", what, text);
 }
 
+bool OverlapsLaunches() {
+  int device = 0, major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         major >= 9;
+}
+
 }  // namespace tessera::cuda

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "tessera/backend/cuda/launch.cuh"
+
 namespace tessera::cuda {
 
 __device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
@@ -70,17 +72,11 @@ __device__ __forceinline__ void ClusterSync() {
   asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 
-// Programmatic dependent launch: until the kernels before have ended and their writes are visible.
-__device__ __forceinline__ void WaitForPredecessor() {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-}
-// The next kernel may start to run beside this one.
-__device__ __forceinline__ void AllowSuccessor() {
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-}
-
 __device__ __forceinline__ void AddRelease(uint32_t* counter, uint32_t value) {
   asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(counter), "r"(value) : "memory");
+}
+__device__ __forceinline__ void StoreRelease(uint32_t* flag, uint32_t value) {
+  asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(value) : "memory");
 }
 __device__ __forceinline__ uint32_t LoadAcquire(const uint32_t* counter) {
   uint32_t value;
