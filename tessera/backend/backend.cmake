@@ -32,5 +32,6 @@ endif()
 
 tessera_room(backend DEPS tessera_ops EXCLUDE ${backend_exclude})
 if(TESSERA_HAVE_CUDA)
-  tessera_cuda(tessera_backend ONLY_90A ${CMAKE_CURRENT_SOURCE_DIR}/backend/cuda/linear.cu)
+  set(cuda_room ${CMAKE_CURRENT_SOURCE_DIR}/backend/cuda)
+  tessera_cuda(tessera_backend ONLY_90A ${cuda_room}/attention_stream.cu ${cuda_room}/linear.cu)
 endif()

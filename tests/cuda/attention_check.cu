@@ -2,7 +2,7 @@
 //
 //   nvcc -std=c++20 -O3 -I. --expt-relaxed-constexpr -DFMT_USE_CONSTEXPR=1
 //     -gencode arch=compute_90a,code=sm_90a tests/cuda/attention_check.cu
-//     tessera/backend/cuda/{attention.cu,launch.cc,step_table.cc} -lfmt
+//     tessera/backend/cuda/{attention.cu,attention_stream.cu,launch.cc,step_table.cc} -lfmt
 //     -o attention_check
 //   attention_check small   few cases, for compute-sanitizer
 //   attention_check check   all cases
@@ -200,6 +200,13 @@ void CheckAll(const Gpu& gpu, bool small) {
     Check(gpu, heads, KvType::kF32, small, random, scratch, kScratchBytes);
   }
   Check(gpu, tiles.back(), KvType::kF32, small, random, scratch, kScratchBytes);
+  if (!gpu.wgmma()) return;
+  std::printf("As on GPUs without wgmma:\n");
+  Gpu older = gpu;
+  older.capability = 80;
+  for (const Heads& heads : {Heads{4, 2, 128}, Heads{2, 2, 64}, Heads{28, 4, 128}}) {
+    Check(older, heads, KvType::kBF16, small, random, scratch, kScratchBytes);
+  }
 }
 
 Gpu OpenFirstGpu() {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "tessera/backend/cuda/attention_plain.cuh"
+#include "tessera/backend/cuda/attention_stream.h"
 #include "tessera/backend/cuda/attention_tile.cuh"
 #include "tessera/backend/cuda/kernels.h"
 #include "tessera/backend/cuda/launch.cuh"
@@ -83,7 +84,7 @@ Status LaunchPlan(Stream stream, const AttentionLaunch& args, const TilePlan& pl
 
 int64_t AttentionScratchBytes(const Gpu& gpu, const DeviceStep& step, int32_t heads,
                               const ops::KvFormat& format) {
-  if (!UsesTiles(gpu, format)) return 0;
+  if (StreamsAttention(gpu, format) || !UsesTiles(gpu, format)) return 0;
   int64_t partials = 0;
   for (const TilePlan& plan : MakePlans(gpu, step, heads, format)) {
     partials = std::max(partials, PartialBytes(plan, step, format));
@@ -93,6 +94,7 @@ int64_t AttentionScratchBytes(const Gpu& gpu, const DeviceStep& step, int32_t he
 
 Status Attention(Stream stream, const Gpu& gpu, const AttentionLaunch& args) {
   const ops::KvFormat& format = args.kv.format;
+  if (StreamsAttention(gpu, format)) return AttentionStream(stream, gpu, args);
   if (UsesTiles(gpu, format)) {
     for (const TilePlan& plan : MakePlans(gpu, args.step, args.heads, format)) {
       TESSERA_RETURN_IF_ERROR(format.head_dim == 64 ? LaunchPlan<64>(stream, args, plan)

@@ -38,6 +38,19 @@ __device__ __forceinline__ bool Listed(const DeviceStep& step, const DeviceGroup
   return false;
 }
 
+// The rows of a block: query heads of one kv head, folded into rows.
+struct BlockRows {
+  int32_t row_begin, heads_per_kv, first_head, first, count;  // first, count: folded
+
+  // Row and head of folded row `i` of the block.
+  __device__ __forceinline__ int32_t Row(int32_t i) const {
+    return row_begin + (first + i) / heads_per_kv;
+  }
+  __device__ __forceinline__ int32_t Head(int32_t i) const {
+    return first_head + (first + i) % heads_per_kv;
+  }
+};
+
 // Elements k and k + 1 of a row of the result; k and the width are even.
 __device__ __forceinline__ void StoreAttention(const AttentionLaunch& args, int64_t row, int64_t k,
                                                float first, float second) {

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "tessera/backend/cuda/attention_keys.cuh"
+#include "tessera/backend/cuda/attention_softmax.cuh"
 
 namespace tessera::cuda {
 
@@ -75,51 +76,6 @@ __device__ __forceinline__ void Mma(float (&sum)[4], uint32_t a0, uint32_t a1, u
       : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
-
-__device__ __forceinline__ float Exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ __forceinline__ uint32_t PackPair(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-
-// Softmax of one row so far. A split without visible keys leaves everything as it is.
-struct RowState {
-  float most = -INFINITY, total = 0;
-
-  // Takes in a split; outputs become Blend of old and new.
-  __device__ __forceinline__ void Add(float split_most, float split_total, float* keep,
-                                      float* take) {
-    const float next = fmaxf(most, split_most);
-    *keep = next == -INFINITY ? 1.f : Exp2(most - next);
-    *take = split_most == -INFINITY ? 0.f : Exp2(split_most - next);
-    total = __fmaf_rn(split_total, *take, __fmul_rn(total, *keep));
-    most = next;
-  }
-  static __device__ __forceinline__ float Blend(float old, float added, float keep, float take) {
-    return __fmaf_rn(added, take, __fmul_rn(old, keep));
-  }
-  __device__ __forceinline__ float Factor() const {
-    return total == 0 ? 0.f : __fdiv_rn(1.f, total);
-  }
-};
-
-// The rows of a block.
-struct BlockRows {
-  int32_t row_begin, heads_per_kv, first_head, first, count;  // first, count: folded
-
-  // Row and head of folded row `i` of the block.
-  __device__ __forceinline__ int32_t Row(int32_t i) const {
-    return row_begin + (first + i) / heads_per_kv;
-  }
-  __device__ __forceinline__ int32_t Head(int32_t i) const {
-    return first_head + (first + i) % heads_per_kv;
-  }
-};
 
 template <int kDim, int kRows, int kThreads>
 __device__ __forceinline__ void LoadQueries(const AttentionLaunch& args, const BlockRows& rows,

@@ -44,7 +44,7 @@ void StepTable::Set(const StepInput& input) {
   ranges_.clear();
   bits_.clear();
   tiles_.clear();
-  int32_t most_keys = 0;
+  int32_t most_keys = 0, most_rows = 0;
   const ops::AttentionGroup* before = nullptr;
   for (const ops::AttentionGroup& group : input.groups) {
     const auto index = static_cast<int32_t>(groups_.size());
@@ -76,6 +76,7 @@ void StepTable::Set(const StepInput& input) {
       }
     }
     most_keys = std::max(most_keys, entry.keys);
+    most_rows = std::max(most_rows, group.row_end - group.row_begin);
     groups_.push_back(entry);
     before = &group;
   }
@@ -83,6 +84,9 @@ void StepTable::Set(const StepInput& input) {
              static_cast<int32_t>(tiles_.size()), static_cast<int32_t>(outputs)};
   max_keys_ = static_cast<int32_t>(
       std::bit_ceil(static_cast<uint32_t>(std::max(most_keys, kAttentionSplit))));
+  max_group_rows_ = most_rows <= 8                ? 8
+                    : most_rows <= kAttentionRows ? kAttentionRows
+                                                  : static_cast<int32_t>(padded);
   tiles_.resize(std::bit_ceil(std::max<size_t>(tiles_.size(), 1)));
   PadToRoom(&groups_, group_room, 8);
   PadToRoom(&pages_, page_room, 64);
@@ -121,6 +125,7 @@ DeviceStep StepTable::At(const void* device) const {
   return {.padded_rows = static_cast<int32_t>(slots_.size()),
           .max_tiles = static_cast<int32_t>(tiles_.size()),
           .max_keys = max_keys_,
+          .max_group_rows = max_group_rows_,
           .counts = next(counts_),
           .tokens = next(tokens_),
           .slots = next(slots_),

@@ -38,7 +38,7 @@ class StepTable {
   int32_t padded_outputs() const { return static_cast<int32_t>(out_rows_.size()); }
 
  private:
-  int32_t max_keys_ = 0;
+  int32_t max_keys_ = 0, max_group_rows_ = 0;
   std::vector<int32_t> counts_, tokens_, slots_, positions_, row_group_, pages_, out_rows_;
   std::vector<DeviceGroup> groups_;
   std::vector<DeviceTile> tiles_;

@@ -83,6 +83,7 @@ TEST(StepTable, HoldsTheStep) {
     EXPECT_EQ(std::pair(step.tiles[i].group, step.tiles[i].row_begin), tiles[i]) << i;
   }
   EXPECT_EQ(step.max_keys, 128);  // not below one split
+  EXPECT_EQ(step.max_group_rows, 128);
   for (size_t g = 0; g < groups.size(); ++g) {
     const DeviceGroup& group = step.groups[g];
     EXPECT_EQ(group.row_begin, groups[g].row_begin);
@@ -122,6 +123,7 @@ TEST(StepTable, StepsOfABucketAreLaidOutAlike) {
   table.Set(OneSequence(32, 130).input());
   const DeviceStep first = table.At(device);
   EXPECT_EQ(first.max_keys, 256);
+  EXPECT_EQ(first.max_group_rows, 32);
   table.Set(OneSequence(20, 256).input());
   EXPECT_EQ(first, table.At(device));
   table.Set(OneSequence(16, 256).input());  // fewer padded rows
