@@ -32,6 +32,10 @@ Json Numbers(const Measurement& m) {
   out["tokens_per_forward"] = m.tokens_per_forward();
   out["tokens_per_second"] = m.tokens_per_second();
   out["rows"] = m.rows;
+  out["rows_per_token"] = m.rows_per_token();
+  out["reused_rows"] = m.reused;
+  out["revisions"] = m.revisions;
+  if (m.drift_forwards > 0) out["drift"] = m.drift();
   out["drafted"] = m.drafted;
   out["accepted"] = m.accepted;
   out["seconds"] = m.seconds;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "apps/eval/stats.h"
+#include "apps/eval/targets.h"
 
 namespace tessera::eval {
 namespace {
@@ -36,12 +37,44 @@ std::string ForwardsText(const Measurement& m) {
   return text;
 }
 
-std::string TableLine(const GridReport& report, const Cell& cell) {
+// Columns that a table has only where they say something.
+struct MoreColumns {
+  bool against = false;    // the grid's curve at equal accuracy
+  bool revisions = false;  // some row changed decided tokens
+  bool drift = false;      // some row measured it
+  int count() const { return against + revisions + drift; }
+};
+
+MoreColumns ColumnsOf(const GridReport& report, size_t group) {
+  MoreColumns more{.against = !report.grid.against.empty()};
+  for (const Cell& cell : report.cells) {
+    if (cell.group != group) continue;
+    more.revisions = more.revisions || cell.sum.revisions > 0;
+    more.drift = more.drift || cell.sum.drift_forwards > 0;
+  }
+  return more;
+}
+
+std::string TableHead(const GridReport& report, const MoreColumns& more) {
+  std::string head =
+      "| model | strategy | % right | 95 % interval | points | forwards/case | fewer | "
+      "tokens/forward | rows/token | tokens/s |";
+  std::string rule = "\n|---|---|---|---|---|---|---|---|---|---|";
+  if (more.against) head += fmt::format(" against {} |", Escape(report.grid.against));
+  if (more.revisions) head += " revised/case |";
+  if (more.drift) head += " drift |";
+  for (int i = 0; i < more.count(); ++i) rule += "---|";
+  return head + rule + "\n";
+}
+
+std::string TableLine(const GridReport& report, const Cell& cell, const MoreColumns& more) {
   const std::string& strategy = report.grid.entries[cell.entry].strategy;
   std::string head = fmt::format("| {} | `{}` ", Escape(cell.model), Escape(strategy));
   if (cell.missing > 0) head += fmt::format("({} tasks not run) ", cell.missing);
-  if (!cell.refused.empty())
-    return head + fmt::format("| refused: {} |||||||\n", Escape(cell.refused));
+  if (!cell.refused.empty()) {
+    return head + fmt::format("| refused: {} |||||||{}\n", Escape(cell.refused),
+                              std::string(static_cast<size_t>(more.count() + 1), '|'));
+  }
   const Measurement& m = cell.sum;
   const Cell* base = report.BaselineOf(cell);
   const Interval interval = m.accuracy_interval();
@@ -50,10 +83,19 @@ std::string TableLine(const GridReport& report, const Cell& cell) {
     against = fmt::format("{:+.1f}", 100 * (m.accuracy() - base->sum.accuracy()));
     fewer = Short(base->sum.forwards_per_case() / m.forwards_per_case()) + "×";
   }
-  return head + fmt::format("| {} | {} to {} | {} | {} | {} | {} | {} |\n",
-                            PercentText(m.accuracy()), PercentText(interval.low),
-                            PercentText(interval.high), against, ForwardsText(m), fewer,
-                            Short(m.tokens_per_forward()), Short(m.tokens_per_second()));
+  std::string line = fmt::format(
+      "| {} | {} to {} | {} | {} | {} | {} | {} | {} |", PercentText(m.accuracy()),
+      PercentText(interval.low), PercentText(interval.high), against, ForwardsText(m), fewer,
+      Short(m.tokens_per_forward()), Short(m.rows_per_token()), Short(m.tokens_per_second()));
+  if (more.against) {
+    const double ratio = AgainstCurve(report, report.grid.against, cell);
+    line += ratio < 0 ? " |" : fmt::format(" {:.2f} |", ratio);
+  }
+  if (more.revisions) {
+    line += m.revisions == 0 ? " |" : fmt::format(" {} |", Short(PerCase(m.revisions, m)));
+  }
+  if (more.drift) line += m.drift_forwards == 0 ? " |" : fmt::format(" {:.3f} |", m.drift());
+  return head + line + "\n";
 }
 
 // The most parallel row that loses at most a point against its baseline.
@@ -115,11 +157,10 @@ std::string GroupSection(const GridReport& report, size_t group) {
   }
   text += ".\n\n";
   if (likelihood) return text + LikelihoodTable(report, group) + "\n";
-  text +=
-      "| model | strategy | % right | 95 % interval | points | forwards/case | fewer | "
-      "tokens/forward | tokens/s |\n|---|---|---|---|---|---|---|---|---|\n";
+  const MoreColumns more = ColumnsOf(report, group);
+  text += TableHead(report, more);
   for (const Cell& cell : report.cells) {
-    if (cell.group == group) text += TableLine(report, cell);
+    if (cell.group == group) text += TableLine(report, cell, more);
   }
   const std::string best = BestLine(report, group);
   return text + "\n" + best + (best.empty() ? "" : "\n");
@@ -173,6 +214,33 @@ std::string LimitsTable() {
   return text + "\n";
 }
 
+// What was to be reached, of all grids.
+std::string TargetsSection(const std::vector<GridReport>& reports) {
+  std::string table, reasons;
+  for (const GridReport& report : reports) {
+    for (const TargetOutcome& outcome : JudgeTargets(report)) {
+      const SweepTarget& target = *outcome.target;
+      const bool share = target.measure == SweepTarget::Measure::kRecovered;
+      std::string best = "none";
+      if (outcome.best != nullptr) {
+        best = fmt::format("{}{}, {} % right: {} `{}`", Short(outcome.value), share ? "" : "×",
+                           PercentText(outcome.best->sum.accuracy()), Escape(outcome.best->model),
+                           Escape(report.grid.entries[outcome.best->entry].strategy));
+      }
+      table += fmt::format("| {} | {}, {} | {} | {} | {} |\n", Escape(target.name),
+                           Escape(report.grid.name), Escape(target.group), outcome.needed, best,
+                           outcome.reached ? "yes" : "**no**");
+      if (!target.reason.empty()) {
+        reasons += fmt::format("- {}: {}\n", target.name, target.reason);
+      }
+    }
+  }
+  if (table.empty()) return "";
+  return fmt::format(
+      "## Targets\n\n| method | table | needed | best | reached |\n|---|---|---|---|---|\n{}\n{}{}",
+      table, reasons, reasons.empty() ? "" : "\n");
+}
+
 std::string Machines(const std::vector<GridReport>& reports) {
   std::set<std::string> machines;
   for (const GridReport& report : reports) {
@@ -201,7 +269,13 @@ std::string MakePage(const std::vector<GridReport>& reports, const PageContext& 
       "- *forwards/case* by kind: full, window (w), finalise (f); *fewer* is against the model's\n"
       "  first row. *tokens/forward* counts tokens to the first end of text, so it stays below "
       "one\n"
-      "  where a method also decides the padding after it.\n"
+      "  where a method also decides the padding after it. *rows/token*: positions evaluated in\n"
+      "  all forwards, per token.\n"
+      "- *against CURVE*: forwards that this curve needs for the row's accuracy (linear between\n"
+      "  its settings) over the row's own; above 1 the row is cheaper. *revised/case*: decided\n"
+      "  tokens replaced or taken back. *drift*: distance, 0 to 1, of predictions from reused "
+      "rows\n"
+      "  to those of recomputed ones, at the positions that `drift=` looks at.\n"
       "- *tokens/s* to the end of text, on {2}. Times vary between machines and with their load;\n"
       "  everything else is the same for the same seed, version and instruction set. Another\n"
       "  instruction set rounds differently and may turn single cases at near ties.\n"
@@ -210,6 +284,7 @@ std::string MakePage(const std::vector<GridReport>& reports, const PageContext& 
       "  percentage points below a curve's first left out. A single setting scores its "
       "rectangle.\n\n",
       context.command, context.sweep, Machines(reports));
+  text += TargetsSection(reports);
   for (size_t i = 0; i < reports.size(); ++i) {
     const GridReport& report = reports[i];
     const SweepSettings& s = report.grid.settings;

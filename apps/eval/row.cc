@@ -50,6 +50,11 @@ void VisitResult(Measurement& m, const Visit& visit) {
   visit("rows", m.rows);
   visit("drafted", m.drafted);
   visit("accepted", m.accepted);
+  visit("reused", m.reused);
+  visit("probes", m.probes);
+  visit("revisions", m.revisions);
+  visit("drift_forwards", m.drift_forwards);
+  visit("drift_sum", m.drift_sum);
   visit("seconds", m.seconds);
 }
 

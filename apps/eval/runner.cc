@@ -7,6 +7,7 @@
 #include "apps/eval/encode.h"
 #include "apps/eval/errors.h"
 #include "apps/eval/fingerprint.h"
+#include "apps/eval/own_text.h"
 #include "apps/eval/text.h"
 
 namespace tessera::eval {
@@ -30,6 +31,26 @@ std::string FilledParts(const api::Model& model, const std::vector<api::TokenId>
   return fmt::format("{}", fmt::join(parts, "\n"));
 }
 
+// Gives every request the reference it aims at: what one token per step makes of it.
+Status AimAtOwnText(api::Model& model, const RunOptions& options,
+                    std::vector<api::GenerateRequest>* requests) {
+  for (api::GenerateRequest& request : *requests) request.strategy = OneByOne(options.strategy);
+  const std::vector<Result<api::GenerateResult>> results =
+      model.GenerateBatch(*requests, options.batch);
+  const api::TokenId mask = model.info().mask_id;
+  for (size_t i = 0; i < requests->size(); ++i) {
+    if (!results[i].ok()) return results[i].status();
+    if (results[i]->finish_reason == "cancelled") {
+      return Status(StatusCode::kCancelled, "interrupted");
+    }
+    api::GenerateRequest& request = (*requests)[i];
+    const auto hole = std::find(request.ids.begin(), request.ids.end(), mask);
+    request.strategy = AimingAt(options.strategy, results[i]->canvas,
+                                static_cast<size_t>(hole - request.ids.begin()), mask);
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Interval Measurement::accuracy_interval() const {
@@ -48,6 +69,12 @@ double Measurement::forwards_per_case() const {
 double Measurement::tokens_per_second() const {
   return Ratio(static_cast<double>(tokens), seconds);
 }
+
+double Measurement::rows_per_token() const {
+  return Ratio(static_cast<double>(rows - probes), static_cast<double>(tokens));
+}
+
+double Measurement::drift() const { return Ratio(drift_sum, static_cast<double>(drift_forwards)); }
 
 double Measurement::nats_per_token() const { return Ratio(nll, static_cast<double>(nll_tokens)); }
 
@@ -69,6 +96,8 @@ void Measurement::Add(const Measurement& other) {
   tokens += other.tokens;
   full += other.full, window += other.window, finalise += other.finalise;
   rows += other.rows, drafted += other.drafted, accepted += other.accepted;
+  reused += other.reused, probes += other.probes, revisions += other.revisions;
+  drift_forwards += other.drift_forwards, drift_sum += other.drift_sum;
   seconds += other.seconds;
   nll_tokens += other.nll_tokens, nll += other.nll, nll_squares += other.nll_squares;
   nll_by_tokens += other.nll_by_tokens, tokens_squares += other.tokens_squares;
@@ -91,7 +120,12 @@ Result<Measurement> RunCases(api::Model& model, std::span<const Case> cases,
     request.on_step = [&options](const api::StepView&) {
       return options.keep_going == nullptr || options.keep_going();
     };
-    if (options.on_request) options.on_request(i, &request);
+  }
+  if (AimsAtOwnText(options.strategy)) {
+    TESSERA_RETURN_IF_ERROR(AimAtOwnText(model, options, &requests));
+  }
+  if (options.on_request) {
+    for (size_t i = 0; i < cases.size(); ++i) options.on_request(i, &requests[i]);
   }
   const Clock::time_point begin = Clock::now();
   const std::vector<Result<api::GenerateResult>> results =
@@ -112,6 +146,10 @@ Result<Measurement> RunCases(api::Model& model, std::span<const Case> cases,
     sum.full += m.full_forwards, sum.window += m.window_forwards;
     sum.finalise += m.finalise_forwards;
     sum.rows += m.rows, sum.drafted += m.drafted, sum.accepted += m.accepted;
+    sum.reused += m.reused_rows, sum.probes += m.probe_rows;
+    sum.revisions += m.edited + m.remasked;
+    sum.drift_forwards += m.drift_forwards;
+    sum.drift_sum += m.drift_mean * static_cast<double>(m.drift_forwards);
     ++sum.cases;
     Outcome outcome{.c = &cases[i], .result = &result, .output = result.text, .verdict = {}};
     if (infill) outcome.output = FilledParts(model, requests[i].ids, result.canvas);

@@ -23,6 +23,11 @@ struct Measurement {
   int64_t tokens = 0;                          // output, to the first end-of-text; filled holes
   int64_t full = 0, window = 0, finalise = 0;  // forwards of each case, added up
   int64_t rows = 0, drafted = 0, accepted = 0;
+  int64_t reused = 0;          // rows that forwards saw and did not evaluate
+  int64_t probes = 0;          // evaluated rows that only measure drift
+  int64_t revisions = 0;       // decided tokens replaced or taken back
+  int64_t drift_forwards = 0;  // that measured drift, and the sum of what they measured
+  double drift_sum = 0;
   double seconds = 0;  // of the clock, from the first forward to the last
 
   // Likelihoods: nats of the answers' tokens, and the sums an interval needs.
@@ -36,6 +41,8 @@ struct Measurement {
   double tokens_per_forward() const;
   double forwards_per_case() const;  // NFE
   double tokens_per_second() const;
+  double rows_per_token() const;  // evaluated rows, probes aside
+  double drift() const;           // mean over the forwards that measured it, 0 to 1
   double nats_per_token() const;
   Interval nats_interval() const;  // 95 %, of a ratio of means over cases
 

@@ -7,6 +7,7 @@
 #include "apps/eval/encode.h"
 #include "apps/eval/fake_model.h"
 #include "apps/eval/likelihood.h"
+#include "apps/eval/own_text.h"
 
 namespace tessera::eval {
 namespace {
@@ -83,6 +84,27 @@ TEST(Infilling, GradesTheHoles) {
     EXPECT_EQ(result->score, right ? 1 : 0) << reply;
     EXPECT_EQ(result->tokens, 6) << "holes count as tokens";
   }
+}
+
+// The first run's text is the second one's reference; only the second is counted.
+TEST(OwnText, IsWhatTheOracleAimsAt) {
+  Strings strategies;
+  FakeModel model([&](const std::string&, const std::string& strategy) {
+    strategies.push_back(strategy);
+    return std::string("ab");
+  });
+  const std::vector<Case> cases = {Ask("x", "ab"), Infill()};
+  const auto result = RunCases(model, cases, {.strategy = "oracle=own,cache=dual"});
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(strategies,
+            (Strings{"threshold=2,cache=dual", "threshold=2,cache=dual", "oracle=97+98,cache=dual",
+                     // From the first hole: two written, one still masked.
+                     "oracle=97+98,cache=dual"}));
+  EXPECT_EQ(result->cases, 2);
+  EXPECT_EQ(result->forwards(), 4);
+  EXPECT_FALSE(AimsAtOwnText("oracle=ownership"));
+  EXPECT_EQ(Checkable("oracle=own,cache=dual"), "oracle=0,cache=dual");
+  EXPECT_EQ(Checkable("threshold=2"), "threshold=2");
 }
 
 TEST(Infilling, NeedsAMaskToken) {

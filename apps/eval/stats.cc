@@ -48,6 +48,23 @@ double Aup(std::vector<CurvePoint> points, double best) {
   return area;
 }
 
+double CostAt(std::vector<CostPoint> points, double accuracy) {
+  std::sort(points.begin(), points.end(), [](const CostPoint& a, const CostPoint& b) {
+    return a.cost != b.cost ? a.cost < b.cost : a.accuracy > b.accuracy;
+  });
+  CostPoint before{.cost = -1, .accuracy = 0};
+  for (const CostPoint& point : points) {
+    if (before.cost >= 0 && point.accuracy <= before.accuracy) continue;  // below the envelope
+    if (point.accuracy >= accuracy) {
+      if (before.cost < 0) return point.accuracy == accuracy ? point.cost : -1;
+      const double share = (accuracy - before.accuracy) / (point.accuracy - before.accuracy);
+      return before.cost + share * (point.cost - before.cost);
+    }
+    before = point;
+  }
+  return -1;
+}
+
 double ShuffleLimit(int n, int together) {
   if (n < 1 || together < 1) return 0;
   double success = 1, orders = 1;

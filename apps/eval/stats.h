@@ -33,6 +33,17 @@ struct CurvePoint {
 // accuracy that any method reached on the task. No point: 0.
 double Aup(std::vector<CurvePoint> points, double best);
 
+// A setting's cost and what comes out right.
+struct CostPoint {
+  double cost = 0;
+  double accuracy = 0;
+};
+
+// What a curve of settings costs at this accuracy: the cheapest setting that reaches it, linearly
+// between neighbours of the curve's upper envelope. Below 0: the curve does not reach it, or even
+// its cheapest setting is better.
+double CostAt(std::vector<CostPoint> points, double accuracy);
+
 // What independent choices cost at best: the chance that a list task comes out right when items are
 // drawn independently from perfect marginals (docs/evaluation.md derives them; they are the closed
 // forms of ParallelBench, arXiv 2510.04767, section 3).

@@ -58,6 +58,17 @@ TEST(Aup, IsZeroForNothing) {
   EXPECT_EQ(Aup({{1, 0}, {2, 0}}, 0), 0);
 }
 
+TEST(CostAt, FollowsTheUpperEnvelope) {
+  const std::vector<CostPoint> curve = {{10, 0.9}, {2, 0.5}, {4, 0.7}, {5, 0.6}};
+  EXPECT_NEAR(CostAt(curve, 0.7), 4, 1e-12);
+  EXPECT_NEAR(CostAt(curve, 0.6), 3, 1e-12);  // half way from (2, 0.5) to (4, 0.7)
+  EXPECT_NEAR(CostAt(curve, 0.8), 7, 1e-12);  // (5, 0.6) is below the envelope
+  EXPECT_NEAR(CostAt(curve, 0.5), 2, 1e-12);
+  EXPECT_LT(CostAt(curve, 0.95), 0);
+  EXPECT_LT(CostAt(curve, 0.4), 0);
+  EXPECT_LT(CostAt({}, 0.4), 0);
+}
+
 TEST(Limits, AreTheClosedForms) {
   EXPECT_NEAR(ShuffleLimit(3, 3), 5.0 / 27, 1e-12);  // (n! - 1) / n^n
   EXPECT_NEAR(ShuffleLimit(4, 4), 23.0 / 256, 1e-12);

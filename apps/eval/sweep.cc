@@ -36,6 +36,16 @@ class SweepParser {
       Here().notes.push_back(value);
       return OkStatus();
     }
+    if (key == "against") {
+      Here().against = value;
+      return OkStatus();
+    }
+    if (key == "target") return Target(value);
+    if (key == "reason") {
+      if (Here().targets.empty()) return BadRequest("'reason' stands after a target");
+      Here().targets.back().reason = value;
+      return OkStatus();
+    }
     if (key == "limits") {
       if (value != "on" && value != "off") return BadRequest("limits: accepted: on, off");
       Here().limits = value == "on";
@@ -43,7 +53,7 @@ class SweepParser {
     }
     return BadRequest(
         "'{}'; accepted: grid, limit, batch, max-tokens, seed, temperature, task, model, curve, "
-        "strategy, note, limits",
+        "strategy, note, limits, against, target, reason",
         Quote(key));
   }
 
@@ -139,6 +149,45 @@ class SweepParser {
     return OkStatus();
   }
 
+  Status Target(const std::string& value) {
+    Strings fields;
+    for (const std::string& field : Split(value, "|")) fields.emplace_back(Strip(field));
+    const Strings measure = fields.size() < 5 ? Strings() : Words(fields[2]);
+    if (measure.size() != 2) {
+      return BadRequest("target '{}'; accepted: NAME | GROUP | MEASURE FACTOR | LIMIT | CURVE ...",
+                        Quote(value));
+    }
+    SweepTarget target{.name = fields[0], .group = fields[1], .curves = {}, .reason = ""};
+    target.curves.assign(fields.begin() + 4, fields.end());
+    using Measure = SweepTarget::Measure;
+    constexpr std::pair<std::string_view, Measure> kMeasures[] = {
+        {"forwards", Measure::kForwards},
+        {"tokens/s", Measure::kTokensPerSecond},
+        {"against", Measure::kAgainst},
+        {"recovered", Measure::kRecovered}};
+    const auto* const known = std::find_if(std::begin(kMeasures), std::end(kMeasures),
+                                           [&](const auto& m) { return m.first == measure[0]; });
+    if (known == std::end(kMeasures)) {
+      return BadRequest("target: measure '{}'; accepted: forwards, tokens/s, against, recovered",
+                        Quote(measure[0]));
+    }
+    target.measure = known->second;
+    const bool by_points =
+        target.measure == Measure::kForwards || target.measure == Measure::kTokensPerSecond;
+    if (!ParseNumber(measure[1], &target.factor) ||
+        (by_points && !ParseNumber(fields[3], &target.points))) {
+      return BadRequest("target '{}': accepted: numbers as factor and points", Quote(value));
+    }
+    if (!by_points) target.reference = fields[3];
+    const auto& groups = Here().groups;
+    if (std::none_of(groups.begin(), groups.end(),
+                     [&](const SweepGroup& group) { return group.name == target.group; })) {
+      return BadRequest("target: no task group '{}' above it", Quote(target.group));
+    }
+    Here().targets.push_back(std::move(target));
+    return OkStatus();
+  }
+
   SweepSettings common_;
   Sweep sweep_;
   std::string model_, curve_;
@@ -183,7 +232,8 @@ Result<Strings> ExpandBraces(const std::string& text) {
 Result<Sweep> ParseSweep(std::string_view text, const std::string& name) {
   SweepParser parser;
   const auto read = [&](std::string_view line, int number) -> Status {
-    const bool prose = Strip(line).starts_with("note ");  // may hold ; and #
+    const bool prose = Strip(line).starts_with("note ") || Strip(line).starts_with("reason ");
+    // Prose may hold ; and #.
     if (!prose) line = line.substr(0, line.find('#'));
     for (const std::string& item : prose ? Strings{std::string(line)} : Split(line, ";")) {
       if (Strip(item).empty()) continue;

@@ -8,6 +8,10 @@
 //   strategy threshold={2,0.9,0.5}   one row for each choice in braces
 //
 //   note TEXT                        a paragraph above the table
+//   against CURVE                    a column: forwards of that curve at a row's accuracy
+//   target NAME | GROUP | MEASURE FACTOR | LIMIT | CURVE | ...
+//                                    a goal, on the page with what was reached
+//   reason TEXT                      why the target above was missed, or what stands behind it
 //   limits on                        the closed forms of ParallelBench beside the table
 //
 // Items stand on lines of their own or are separated by ";". "#" begins a comment.
@@ -42,10 +46,29 @@ struct SweepEntry {
   std::string strategy;
 };
 
+// What a method must reach on a task group: the best row of its curves counts.
+struct SweepTarget {
+  enum class Measure {
+    kForwards,         // so many times fewer than the grid's first row, at most LIMIT points lost
+    kTokensPerSecond,  // so many times more than the grid's first row, the same
+    kAgainst,          // so many times fewer than curve LIMIT needs for the same accuracy
+    kRecovered,        // this share of the accuracy between row LIMIT and the grid's first
+  };
+  std::string name, group;
+  Measure measure = Measure::kForwards;
+  double factor = 1;
+  double points = 0;      // most percentage points lost
+  std::string reference;  // a curve, or a strategy
+  Strings curves;
+  std::string reason;
+};
+
 struct SweepGrid {
   std::string name;
   SweepSettings settings;
   Strings notes;
+  std::string against;  // a curve; "" = no such column
+  std::vector<SweepTarget> targets;
   bool limits = false;
   std::vector<SweepGroup> groups;
   std::vector<SweepEntry> entries;

@@ -7,6 +7,7 @@
 #include "apps/eval/errors.h"
 #include "apps/eval/fingerprint.h"
 #include "apps/eval/likelihood.h"
+#include "apps/eval/own_text.h"
 
 namespace tessera::eval {
 namespace {
@@ -114,7 +115,7 @@ class SweepRunner {
     bool warm = false;
     for (const PlannedRow& planned : planned_) {
       if (planned.path != path) continue;
-      TESSERA_RETURN_IF_ERROR(model->CheckStrategy(planned.settings.strategy));
+      TESSERA_RETURN_IF_ERROR(model->CheckStrategy(Checkable(planned.settings.strategy)));
     }
     for (PlannedRow& planned : planned_) {
       if (planned.path != path) continue;

@@ -7,6 +7,7 @@
 #include "apps/eval/fake_model.h"
 #include "apps/eval/fingerprint.h"
 #include "apps/eval/results_page.h"
+#include "apps/eval/targets.h"
 #include "apps/eval/test_folder.h"
 
 namespace tessera::eval {
@@ -212,6 +213,36 @@ TEST_F(SweepRun, PageAndChartHoldEveryRow) {
   EXPECT_EQ(count("<title>"), 2u);
 }
 
+// Even first numbers are answered wrongly by "off": half of the cases or so.
+TEST_F(SweepRun, TargetsAreJudgedByTheirBestRow) {
+  const auto outcome =
+      Run("limit 8; task arithmetic/add; strategy one; curve c; strategy {off,two}\n"
+          "target even | arithmetic/add | forwards 1 | 0 | c\n"
+          "target twice | arithmetic/add | forwards 2 | 0 | c\n"
+          "reason The fake model places one token per step.\n"
+          "target none | arithmetic/add | forwards 1 | 0 | d\n"
+          "target all back | arithmetic/add | recovered 1 | off | *\n"
+          "target cheaper | arithmetic/add | against 1 | c | c\n");
+  ASSERT_TRUE(outcome.ok()) << outcome.status().message();
+  const std::vector<TargetOutcome> judged = JudgeTargets(outcome->reports[0]);
+  ASSERT_EQ(judged.size(), 5u);
+  EXPECT_TRUE(judged[0].reached) << "`two` is right as often as `one`, at the same cost";
+  EXPECT_EQ(judged[0].best->entry, 2u);
+  EXPECT_EQ(judged[0].value, 1);
+  EXPECT_FALSE(judged[1].reached);
+  EXPECT_EQ(judged[2].best, nullptr);
+  EXPECT_TRUE(judged[3].reached);
+  EXPECT_EQ(judged[3].value, 1);
+  EXPECT_FALSE(judged[4].reached) << "a curve is never cheaper than itself";
+  const std::string page = MakePage(outcome->reports, {});
+  for (const char* part :
+       {"## Targets", "| even | sweep, arithmetic/add | 1× fewer forwards than `one`, at most 0",
+        "1.00×, 100.0 % right: ", "| yes |", "| none | **no** |",
+        "- twice: The fake model places one token per step."}) {
+    EXPECT_NE(page.find(part), std::string::npos) << part << "\n" << page;
+  }
+}
+
 TEST(Rows, SurviveJson) {
   Row row;
   row.settings = {.version = "0.1.0/1",
@@ -231,6 +262,8 @@ TEST(Rows, SurviveJson) {
   row.result.score = 1.0 / 3;
   row.result.window = 7;
   row.result.nll = 0.1;
+  row.result.drift_forwards = 3;
+  row.result.drift_sum = 0.25;
   row.machine = "a machine";
   const auto again = RowFromJson(nlohmann::json::parse(ToJson(row).dump()));
   ASSERT_TRUE(again.ok()) << again.status().message();
@@ -238,6 +271,7 @@ TEST(Rows, SurviveJson) {
   EXPECT_EQ(again->result.score, row.result.score);
   EXPECT_EQ(again->result.window, 7);
   EXPECT_EQ(again->result.nll, 0.1);
+  EXPECT_EQ(again->result.drift(), 0.25 / 3);
   EXPECT_EQ(again->machine, "a machine");
   for (const char* field : {"strategy", "seed", "run", "cases", "temperature"}) {
     auto json = nlohmann::json::parse(ToJson(row).dump());

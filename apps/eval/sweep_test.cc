@@ -59,6 +59,27 @@ TEST(ParseSweep, ReadsGridsWithTheirOwnSettings) {
   EXPECT_EQ(two.entries[0].model, "");
 }
 
+TEST(ParseSweep, ReadsTargetsWithTheirReasons) {
+  const auto sweep = ParseSweep(
+      "task a b; against t\n"
+      "target fast | a | forwards 3.5 | 1 | t | other, curve\n"
+      "reason A; B # C\n"
+      "target joint | b | recovered 0.5 | quota=8 | *\n"
+      "strategy x",
+      "f");
+  ASSERT_TRUE(sweep.ok()) << sweep.status().message();
+  const SweepGrid& grid = sweep->grids[0];
+  EXPECT_EQ(grid.against, "t");
+  ASSERT_EQ(grid.targets.size(), 2u);
+  EXPECT_EQ(grid.targets[0].group, "a");
+  EXPECT_EQ(grid.targets[0].factor, 3.5);
+  EXPECT_EQ(grid.targets[0].points, 1);
+  EXPECT_EQ(grid.targets[0].curves, (Strings{"t", "other, curve"}));
+  EXPECT_EQ(grid.targets[0].reason, "A; B # C");
+  EXPECT_EQ(grid.targets[1].reference, "quota=8");
+  EXPECT_EQ(grid.targets[1].measure, SweepTarget::Measure::kRecovered);
+}
+
 TEST(ParseSweep, ErrorsNameTheLineAndWhatIsAccepted) {
   const struct {
     const char* text;
@@ -71,6 +92,12 @@ TEST(ParseSweep, ErrorsNameTheLineAndWhatIsAccepted) {
                {"temperature nan", "f:1: got 'nan', accepted: a number"},
                {"temperature 1x", "f:1: got '1x'"},
                {"limits maybe", "f:1: limits"},
+               {"task a\ntarget n | a | forwards 3", "f:2: target 'n | a | forwards 3'; accepted"},
+               {"task a; target n | a | forwards x | 1 | c", "numbers as factor and points"},
+               {"task a; target n | a | forwards 3 | x | c", "numbers as factor and points"},
+               {"task a; target n | a | luck 3 | 1 | c", "measure 'luck'; accepted: forwards"},
+               {"task a; target n | b | forwards 3 | 1 | c", "no task group 'b'"},
+               {"task a; reason why", "'reason' stands after a target"},
                {"grid", "f:1: 'grid' needs a value"},
                {"grid a\ngrid a", "f:2: a second grid"},
                {"task a a", "f:1: a second task group 'a'"},
