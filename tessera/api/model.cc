@@ -143,11 +143,11 @@ class Follower {
 
 class ModelImpl : public Model {
  public:
-  ModelImpl(engine::LoadedModel loaded, ModelInfo info)
+  ModelImpl(engine::LoadedModel loaded, ModelInfo info, const LoadOptions& options)
       : loaded_(std::move(loaded)),
         info_(std::move(info)),
         traits_(loaded_.model->traits()),
-        artefacts_(LoadArtefactsBeside(loaded_.folder)),
+        artefacts_(LoadArtefactsBeside(loaded_.folder, options.strategy_files)),
         engine_(*loaded_.model, *loaded_.device, {}) {}
 
   // `tokenizer_path` may be empty: the model's own folder, which need not have a tokenizer.
@@ -469,7 +469,7 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const LoadOp
   info.dtype = ops::Name(loaded.model->format());
   info.weight_bytes = loaded.model->weight_bytes();
   info.default_strategy = loaded.default_strategy;
-  auto model = std::make_unique<ModelImpl>(std::move(loaded), std::move(info));
+  auto model = std::make_unique<ModelImpl>(std::move(loaded), std::move(info), options);
   TESSERA_RETURN_IF_ERROR(model->LoadText(path, options.tokenizer));
   model->set_load_seconds(SecondsSince(begin));
   return std::unique_ptr<Model>(std::move(model));
@@ -498,7 +498,7 @@ Result<std::unique_ptr<Model>> Model::Synthetic(const std::string& network, int3
   info.device = std::string(loaded.device->name());
   info.dtype = ops::Name(loaded.model->format());
   info.weight_bytes = loaded.model->weight_bytes();
-  return std::unique_ptr<Model>(new ModelImpl(std::move(loaded), std::move(info)));
+  return std::unique_ptr<Model>(new ModelImpl(std::move(loaded), std::move(info), options));
 }
 
 }  // namespace tessera::api

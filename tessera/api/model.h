@@ -28,6 +28,9 @@ struct LoadOptions {
   std::string dtype = "auto";
   TokenId mask_id = -1;   // for checkpoints whose config does not name the mask token
   std::string tokenizer;  // file or folder; "" = the model's own folder
+  // Whether a strategy text may name a file to read (learn2pd=FILE). Turn it off where texts come
+  // from others, as a server's do: trained parts then come from the model's folder only.
+  bool strategy_files = true;
   // (bytes read, bytes in all); return false to cancel.
   std::function<bool(int64_t, int64_t)> progress;
 };

@@ -28,15 +28,20 @@ Result<decode::Artefact> Read(const std::string& path) {
 
 }  // namespace
 
-decode::ArtefactLoader LoadArtefactsBeside(const std::string& folder) {
-  return
-      [folder](const std::string& path, const std::string& own_name) -> Result<decode::Artefact> {
-        std::error_code error;
-        const std::string& wanted = path.empty() ? folder : path;
-        if (std::filesystem::is_directory(wanted, error)) return Read(wanted + "/" + own_name);
-        if (path.empty()) return NotFound("{}: not a folder", folder);  // a model in one file
-        return Read(path);
-      };
+decode::ArtefactLoader LoadArtefactsBeside(const std::string& folder, bool named) {
+  return [folder, named](const std::string& path,
+                         const std::string& own_name) -> Result<decode::Artefact> {
+    if (!named && !path.empty()) {
+      return InvalidArgument(
+          "a strategy may not name files here; accepted: no file, for {} in the model's folder",
+          own_name);
+    }
+    std::error_code error;
+    const std::string& wanted = path.empty() ? folder : path;
+    if (std::filesystem::is_directory(wanted, error)) return Read(wanted + "/" + own_name);
+    if (path.empty()) return NotFound("{}: not a folder", folder);  // a model in one file
+    return Read(path);
+  };
 }
 
 }  // namespace tessera::api

@@ -11,7 +11,8 @@
 
 namespace tessera::api {
 
-// Reads files that a strategy text names, or that lie in the model's `folder`.
-decode::ArtefactLoader LoadArtefactsBeside(const std::string& folder);
+// Reads files that lie in the model's `folder` and, with `named`, those that a strategy text names;
+// without it a name is refused before anything is looked for.
+decode::ArtefactLoader LoadArtefactsBeside(const std::string& folder, bool named);
 
 }  // namespace tessera::api

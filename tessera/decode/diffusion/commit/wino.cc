@@ -72,8 +72,9 @@ const CommitRuleEntry& Wino() {
                          const RuleSetup& setup) -> Result<std::unique_ptr<CommitRule>> {
         if (setup.traits.shifted_logits) {
           return InvalidArgument(
-              "wino: this model predicts a position from the row before it, which sees the token "
-              "itself; accepted: models without shifted logits");
+              "wino: its check reads a mask that stands at the token's own position; this model "
+              "predicts a position from the row before it, which holds a token the check must "
+              "keep; accepted: models without shifted logits");
         }
         return std::unique_ptr<CommitRule>(
             std::make_unique<WinoRule>(static_cast<float>(options.Float("threshold")),
