@@ -1,5 +1,6 @@
 // Route and AddRows against the reference, by hand-worked numbers, and row by row.
 #include <cmath>
+#include <set>
 
 #include "tests/ops/harness.h"
 
@@ -102,6 +103,31 @@ TEST_P(MixtureOps, GroupsCompeteByTheirTwoBest) {
   const RouterSpec two = {.score = RouterScore::kSigmoid, .top_k = 3, .groups = 3, .top_groups = 2};
   EXPECT_EQ(Route(two, 9, {5, -5, -5, 2, 3, -5, 2, 2.5f, 2}).chosen,
             (std::vector<int32_t>{3, 4, 7}));
+}
+
+// Oracle 10, at LLaDA2's own shape: 8 of 256 experts from 4 of 8 groups, weights that sum to 2.5.
+TEST_P(MixtureOps, Llada2WeightsSumToTheirScale) {
+  const RouterSpec spec = {.score = RouterScore::kSigmoid,
+                           .top_k = 8,
+                           .groups = 8,
+                           .top_groups = 4,
+                           .normalise = true,
+                           .scale = 2.5f};
+  constexpr int32_t kRows = 16, kExperts = 256;
+  const Routing routing =
+      Route(spec, kExperts, Normals(kRows * kExperts, 3, 2), Normals(kExperts, 4, 0.5f));
+  for (size_t row = 0; row < kRows; ++row) {
+    std::set<int32_t> groups, experts;
+    float sum = 0;
+    for (size_t i = row * 8; i < (row + 1) * 8; ++i) {
+      groups.insert(routing.chosen[i] / 32);
+      experts.insert(routing.chosen[i]);
+      sum += routing.weights[i];
+    }
+    EXPECT_NEAR(sum, 2.5f, 1e-5f);
+    EXPECT_LE(groups.size(), 4u);
+    EXPECT_EQ(experts.size(), 8u);
+  }
 }
 
 TEST_P(MixtureOps, TiesGoToTheLowerId) {

@@ -53,6 +53,24 @@ TEST(WindowCache, FullForwardOncePerBlock) {
   }
 }
 
+// Oracle 6 (b): Fast-dLLM's port to Dream commits the first token of a block blindly at the block's
+// full forward and nothing else there; window forwards follow the rule.
+TEST(WindowCache, GreedyFirstTokensAreTheFullForwardsOnlyCommits) {
+  const golden::Loaded loaded = Load("dream", ops::WeightType::kF32);
+  for (const char* cache : {"prefix", "dual"}) {
+    const std::string base = std::string("threshold=0.6,block=8,cache=") + cache;
+    const Outcome run = RunAlone(loaded, {.strategy = base + ",first=greedy"});
+    int32_t blocks = 0;
+    for (size_t i = 0; i < run.commits.size(); ++i) {
+      if (run.kinds[i] != ForwardKind::kFull) continue;
+      ASSERT_EQ(run.commits[i].size(), 1u) << cache;
+      EXPECT_EQ(run.commits[i].begin()->first % 8, run.commits[0].begin()->first % 8) << cache;
+      ++blocks;
+    }
+    EXPECT_EQ(blocks, 3) << cache;
+  }
+}
+
 TEST(ExactCache, EqualsRecomputingEverything) {  // oracle 4
   for (const char* name : {"sdar", "fast_dllm_v2"}) {
     const golden::Loaded loaded = Load(name, ops::WeightType::kF32);

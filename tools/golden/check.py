@@ -120,16 +120,19 @@ class Net:
         a, b = x.chunk(2, -1)
         return torch.cat((x * cos + torch.cat((-b, a), -1) * sin, rest), -1)
 
-    def run(self, ids, start=0, past=None):
+    def run(self, ids, start=0, past=None, pos=None, visible=None):
         """Rows for `ids` at positions start.. against stored rows `past`.
 
         `past` holds rows [0, n); rows at the same positions are replaced. Returns (logits, rows of all positions).
+        `pos` names other positions for the rows, which are then stored in order, or in `past` where they belong;
+        `visible` [rows, stored] says what each row sees.
         """
-        n = len(ids)
-        pos, x, store = torch.arange(start, start + n), self.embed[torch.tensor(ids)], []
+        n, scattered = len(ids), pos is not None
+        pos = torch.tensor(pos) if scattered else torch.arange(start, start + n)
+        x, store = self.embed[torch.tensor(ids)], []
         total = max(start + n, past[0][0].shape[0] if past else 0)
         keys = torch.arange(total)
-        visible = {"full": torch.ones(n, total, dtype=torch.bool), "causal": keys <= pos[:, None],
+        visible = visible if visible is not None else {"full": torch.ones(n, total, dtype=torch.bool), "causal": keys <= pos[:, None],
                    "block": keys // (self.block or 1) <= pos[:, None] // (self.block or 1)}[self.view]
 
         def linear(y, wb):
@@ -146,7 +149,9 @@ class Net:
             if layer.get("qn", (None,))[0] is not None:
                 q, k = self.rms(q, layer["qn"][0]), self.rms(k, layer["kn"][0])
             q, k = self.rotate(q, pos), self.rotate(k, pos)
-            if past:
+            if past and scattered:
+                k, v = (old.index_copy(0, pos, new) for old, new in zip(past[i], (k, v)))
+            elif past:
                 k, v = (torch.cat((old[:start], new, old[start + n:])) for old, new in zip(past[i], (k, v)))
             store.append((k, v))
             share = self.heads // self.kv
