@@ -3,15 +3,15 @@
 
 #include "tessera/backend/cuda/kernels.h"
 #include "tessera/backend/cuda/launch.cuh"
-#include "tessera/backend/cuda/sums.cuh"
 
 namespace tessera::cuda {
 namespace {
 
-constexpr int kWarps = 8;
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
 constexpr int kMaxHeadDim = 256;
-constexpr int kPairs = kMaxHeadDim / 2 / 32;  // elements of a lane, two by two
 
+// Stored as T: BF16 or float, as K and V are.
 template <typename T>
 __device__ __forceinline__ T Stored(float value) {
   if constexpr (sizeof(T) == 2) {
@@ -21,86 +21,250 @@ __device__ __forceinline__ T Stored(float value) {
   }
 }
 
-// Pair p of a head: the elements that rotate together, then those that do not rotate side by side.
-struct Pair {
-  int first, second;
-  __device__ __forceinline__ Pair(int p, int rotary_dim) {
-    const int half = rotary_dim / 2;
-    first = p < half ? p : 2 * p;
-    second = p < half ? p + half : first + 1;
+// kWide neighbouring elements, read and written at once where memory allows. kWide is 4 or 1.
+template <int kWide>
+struct Piece {
+  float value[kWide];
+};
+template <int kWide>
+__device__ __forceinline__ Piece<kWide> Load(const float* from) {
+  Piece<kWide> piece;
+  if constexpr (kWide == 4) {
+    if (reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+      const float4 four = *reinterpret_cast<const float4*>(from);
+      return {four.x, four.y, four.z, four.w};
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kWide; ++i) piece.value[i] = from[i];
+  return piece;
+}
+template <typename T, int kWide>
+__device__ __forceinline__ void Store(const Piece<kWide>& piece, T* to) {
+  struct alignas(kWide * sizeof(T)) {
+    T value[kWide];
+  } stored;
+#pragma unroll
+  for (int i = 0; i < kWide; ++i) stored.value[i] = Stored<T>(piece.value[i]);
+  if (reinterpret_cast<uintptr_t>(to) % sizeof(stored) == 0) {
+    *reinterpret_cast<decltype(stored)*>(to) = stored;
+  } else {
+#pragma unroll
+    for (int i = 0; i < kWide; ++i) to[i] = stored.value[i];
+  }
+}
+
+// The pages of K or V of a row's sequence, at the row's page.
+template <typename T>
+__device__ __forceinline__ T* PageOf(const RotateLaunch& args, void* pages, int row, int slot) {
+  const DeviceStep& step = args.step;
+  const int first = step.groups[step.row_group[row]].page_begin;
+  const int64_t number = step.pages[first + slot / ops::kPageRows];
+  return static_cast<T*>(pages) +
+         number * args.kv.format.kv_heads * ops::kPageRows * args.kv.format.head_dim;
+}
+__device__ __forceinline__ bool IsStored(const DeviceStep& step, int row) {
+  return row < step.padded_rows && step.slots[row] >= 0 && step.row_group[row] >= 0;
+}
+
+// How a block shares the heads of Q and K of one row: teams of `lanes` threads, kTeamHeads heads
+// each, that use the same sines and cosines. A thread holds kPairs pairs of pieces of a head: pairs
+// that rotate together, then those that do not rotate, side by side.
+constexpr int kTeamHeads = 2;
+template <int kWide>
+constexpr int kPairs = kMaxHeadDim / 2 / 32 / kWide;
+struct TeamPlan {
+  int lanes, block_heads, row_blocks;
+  template <int kWide>
+  static TeamPlan Of(int heads, int head_dim) {
+    TeamPlan plan = {32, 0, 0};
+    while (kWide > 1 && plan.lanes / 2 * 2 * kWide >= head_dim) plan.lanes /= 2;
+    plan.block_heads = kThreads / plan.lanes * kTeamHeads;
+    plan.row_blocks = (heads + plan.block_heads - 1) / plan.block_heads;
+    return plan;
   }
 };
 
-// A warp per row and head of Q, K or V. T: BF16 or float, as K and V are stored.
-template <typename T>
-__global__ void __launch_bounds__(kWarps * 32)
-    RotateKernel(const __grid_constant__ RotateLaunch args) {
+template <typename T, int kWide>
+__device__ __forceinline__ void RotateHeads(const RotateLaunch& args, const TeamPlan& plan,
+                                            int block) {
   const DeviceStep& step = args.step;
-  const int row = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x % 32);
-  const int head = static_cast<int>(blockIdx.y * kWarps + threadIdx.x / 32);
   const int heads = args.heads, kv_heads = args.kv.format.kv_heads;
-  const int dim = args.kv.format.head_dim;
-  const int slot = step.slots[row], group = step.row_group[row];
-  if (slot < 0 || group < 0 || head >= heads + 2 * kv_heads) return;
-  const bool is_q = head < heads, is_v = head >= heads + kv_heads;
-  const int rotary_dim = is_v ? 0 : args.rotary_dim;
-  float* at = args.qkv + (int64_t{row} * (heads + 2 * kv_heads) + head) * dim;
+  const int dim = args.kv.format.head_dim, pairs = dim / 2 / kWide;
+  const int half = args.rotary_dim / 2 / kWide;
+  const int row = block / plan.row_blocks, lane = static_cast<int>(threadIdx.x) % plan.lanes;
+  const int teams = kThreads / plan.lanes;
+  const int first_head =
+      block % plan.row_blocks * plan.block_heads + static_cast<int>(threadIdx.x) / plan.lanes;
+  const bool stored = IsStored(step, row);
+  const int slot = stored ? step.slots[row] : 0;
 
-  float a[kPairs], b[kPairs];
-#pragma unroll
-  for (int i = 0; i < kPairs; ++i) {
-    const int p = i * 32 + lane;
-    const Pair pair(p, rotary_dim);
-    const bool known = p < dim / 2;
-    a[i] = known ? at[pair.first] : 0.f;
-    b[i] = known ? at[pair.second] : 0.f;
-  }
-  const float* norm = is_v ? nullptr : is_q ? args.q_norm : args.k_norm;
-  if (norm != nullptr) {
-    float squares = 0;
-#pragma unroll
-    for (int i = 0; i < kPairs; ++i) squares = fmaf(b[i], b[i], fmaf(a[i], a[i], squares));
-    const float scale = 1.f / sqrtf(WarpSum(squares) / static_cast<float>(dim) + args.norm_eps);
-#pragma unroll
-    for (int i = 0; i < kPairs; ++i) {
-      const int p = i * 32 + lane;
-      if (p >= dim / 2) break;
-      const Pair pair(p, rotary_dim);
-      a[i] = a[i] * scale * norm[pair.first];
-      b[i] = b[i] * scale * norm[pair.second];
-    }
-  }
+  int first[kPairs<kWide>], second[kPairs<kWide>];
+  Piece<kWide> cos[kPairs<kWide>], sin[kPairs<kWide>];
   const float* cos_sin =
       args.cos_sin + int64_t{args.by_position ? step.positions[row] : row} * args.rotary_dim;
-  T* page = nullptr;  // of K or V
-  if (!is_q) {
-    const int number = step.pages[step.groups[group].page_begin + slot / ops::kPageRows];
-    page = static_cast<T*>(is_v ? args.kv.v : args.kv.k) +
-           int64_t{number} * kv_heads * ops::kPageRows * dim;
-  }
-  const int kv_head = head - heads - (is_v ? kv_heads : 0), key = slot % ops::kPageRows;
 #pragma unroll
-  for (int i = 0; i < kPairs; ++i) {
-    const int p = i * 32 + lane;
-    if (p >= dim / 2) break;
-    const Pair pair(p, rotary_dim);
-    if (p < rotary_dim / 2) {
-      const float cos = cos_sin[p], sin = cos_sin[rotary_dim / 2 + p];
-      const float low = a[i] * cos - b[i] * sin;
-      b[i] = b[i] * cos + a[i] * sin;
-      a[i] = low;
-    }
-    if (is_q) {
-      at[pair.first] = a[i];
-      at[pair.second] = b[i];
-    } else if (is_v) {
-      page[ValueIndex(kv_head, key, pair.first, dim)] = Stored<T>(a[i]);
-      page[ValueIndex(kv_head, key, pair.second, dim)] = Stored<T>(b[i]);
-    } else {
-      page[KeyIndex(kv_head, key, pair.first, dim)] = Stored<T>(a[i]);
-      page[KeyIndex(kv_head, key, pair.second, dim)] = Stored<T>(b[i]);
+  for (int i = 0; i < kPairs<kWide>; ++i) {
+    const int p = i * plan.lanes + lane;
+    first[i] = kWide * (p < half ? p : 2 * p);
+    second[i] = kWide * (p < half ? p + half : 2 * p + 1);
+    if (stored && p < half) {
+      cos[i] = Load<kWide>(cos_sin + kWide * p);
+      sin[i] = Load<kWide>(cos_sin + kWide * (half + p));
     }
   }
+  T* const page = stored ? PageOf<T>(args, args.kv.k, row, slot) : nullptr;
+  WaitForPredecessor();
+  if (!stored) return;
+
+  float* const qkv = args.qkv + int64_t{row} * (heads + 2 * kv_heads) * dim;
+  Piece<kWide> a[kTeamHeads][kPairs<kWide>], b[kTeamHeads][kPairs<kWide>];
+#pragma unroll
+  for (int h = 0; h < kTeamHeads; ++h) {
+    const int head = first_head + h * teams;
+#pragma unroll
+    for (int i = 0; i < kPairs<kWide>; ++i) {
+      a[h][i] = b[h][i] = {};
+      if (head >= heads + kv_heads || i * plan.lanes + lane >= pairs) continue;
+      a[h][i] = Load<kWide>(qkv + head * dim + first[i]);
+      b[h][i] = Load<kWide>(qkv + head * dim + second[i]);
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < kTeamHeads; ++h) {
+    const int head = first_head + h * teams;
+    const bool is_q = head < heads;
+    const float* norm = is_q ? args.q_norm : args.k_norm;
+    if (args.q_norm != nullptr || args.k_norm != nullptr) {  // alike in all lanes
+      float squares = 0;
+#pragma unroll
+      for (int i = 0; i < kPairs<kWide>; ++i) {
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) {
+          squares = fmaf(a[h][i].value[j], a[h][i].value[j], squares);
+          squares = fmaf(b[h][i].value[j], b[h][i].value[j], squares);
+        }
+      }
+      for (int mask = plan.lanes / 2; mask > 0; mask /= 2) {
+        squares += __shfl_xor_sync(0xffffffff, squares, mask);
+      }
+      const float scale = 1.f / sqrtf(squares / static_cast<float>(dim) + args.norm_eps);
+#pragma unroll
+      for (int i = 0; i < kPairs<kWide>; ++i) {
+        if (norm == nullptr || i * plan.lanes + lane >= pairs) continue;
+        const Piece<kWide> low = Load<kWide>(norm + first[i]);
+        const Piece<kWide> high = Load<kWide>(norm + second[i]);
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) {
+          a[h][i].value[j] *= scale * low.value[j];
+          b[h][i].value[j] *= scale * high.value[j];
+        }
+      }
+    }
+    if (head >= heads + kv_heads) continue;
+#pragma unroll
+    for (int i = 0; i < kPairs<kWide>; ++i) {
+      const int p = i * plan.lanes + lane;
+      if (p >= pairs) continue;
+      if (p < half) {
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) {
+          const float x = a[h][i].value[j], y = b[h][i].value[j];
+          a[h][i].value[j] = x * cos[i].value[j] - y * sin[i].value[j];
+          b[h][i].value[j] = y * cos[i].value[j] + x * sin[i].value[j];
+        }
+      }
+      if (is_q) {
+        Store(a[h][i], qkv + head * dim + first[i]);
+        Store(b[h][i], qkv + head * dim + second[i]);
+      } else {
+        T* const to = page + KeyIndex(head - heads, slot % ops::kPageRows, 0, dim);
+        Store(a[h][i], to + first[i]);
+        Store(b[h][i], to + second[i]);
+      }
+    }
+  }
+}
+
+// V of one head and 32 rows goes through shared memory, from which each lane writes the column of a
+// row: where rows have neighbouring slots, a warp writes a contiguous piece of a page.
+constexpr int kTileRows = 32;
+
+template <typename T, int kWide>
+__device__ __forceinline__ void StoreValues(const RotateLaunch& args, int block) {
+  constexpr int kElements = 4 / sizeof(T);  // of a word
+  __shared__ uint32_t words[kTileRows * (kMaxHeadDim / kElements + 1)];
+  const DeviceStep& step = args.step;
+  const int heads = args.heads, kv_heads = args.kv.format.kv_heads;
+  const int dim = args.kv.format.head_dim;
+  const int stride = dim / kElements | 1;  // odd: the banks of a column differ
+  const int first_row = block / kv_heads * kTileRows, kv_head = block % kv_heads;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const bool stored = IsStored(step, first_row + lane);
+  T* to = nullptr;
+  if (stored) {
+    const int slot = step.slots[first_row + lane];
+    to = PageOf<T>(args, args.kv.v, first_row + lane, slot) +
+         ValueIndex(kv_head, slot % ops::kPageRows, 0, dim);
+  }
+  const uint32_t rows = __ballot_sync(0xffffffff, stored);
+  WaitForPredecessor();
+#pragma unroll
+  for (int i = 0; i < kTileRows / kWarps; ++i) {
+    const int r = warp + i * kWarps;
+    if ((rows >> r & 1) == 0) continue;
+    const float* from =
+        args.qkv +
+        (int64_t{first_row + r} * (heads + 2 * kv_heads) + heads + kv_heads + kv_head) * dim;
+    T* const line = reinterpret_cast<T*>(words + r * stride);
+    for (int d = lane * kWide; d < dim; d += 32 * kWide) {
+      const Piece<kWide> piece = Load<kWide>(from + d);
+#pragma unroll
+      for (int j = 0; j < kWide; ++j) line[d + j] = Stored<T>(piece.value[j]);
+    }
+  }
+  __syncthreads();
+  if (!stored) return;
+#pragma unroll 4
+  for (int word = warp; word < dim / kElements; word += kWarps) {
+    const uint32_t bits = words[lane * stride + word];
+    T* const at = to + word * kElements * ops::kPageRows;
+    if constexpr (sizeof(T) == 2) {
+      at[0] = static_cast<T>(bits);
+      at[ops::kPageRows] = static_cast<T>(bits >> 16);
+    } else {
+      at[0] = __uint_as_float(bits);
+    }
+  }
+}
+
+// The first `value_blocks` blocks store V, the others rotate.
+template <typename T, int kWide>
+__global__ void __launch_bounds__(kThreads)
+    RotateKernel(const __grid_constant__ RotateLaunch args, const TeamPlan plan, int value_blocks) {
+  AllowSuccessor();
+  const int block = static_cast<int>(blockIdx.x);
+  if (block < value_blocks) {
+    StoreValues<T, kWide>(args, block);
+  } else {
+    RotateHeads<T, kWide>(args, plan, block - value_blocks);
+  }
+}
+
+template <typename T, int kWide>
+Status LaunchRotate(Stream stream, const RotateLaunch& args) {
+  const int rows = args.step.padded_rows, kv_heads = args.kv.format.kv_heads;
+  const TeamPlan plan = TeamPlan::Of<kWide>(args.heads + kv_heads, args.kv.format.head_dim);
+  const int value_blocks = (rows + kTileRows - 1) / kTileRows * kv_heads;
+  return LaunchOverlapped("storing keys and values", RotateKernel<T, kWide>,
+                          static_cast<unsigned>(value_blocks + rows * plan.row_blocks), kThreads, 0,
+                          stream, args, plan, value_blocks);
+}
+
+template <typename T>
+Status LaunchRotate(Stream stream, const RotateLaunch& args) {
+  const bool wide = args.kv.format.head_dim % 8 == 0 && args.rotary_dim % 8 == 0;
+  return wide ? LaunchRotate<T, 4>(stream, args) : LaunchRotate<T, 1>(stream, args);
 }
 
 // Blocks [kv_heads, K or V]; a thread moves its elements through all moves, so that no thread reads
@@ -130,15 +294,8 @@ Status CheckFormat(const ops::KvFormat& format) {
 Status RotateAndStore(Stream stream, const RotateLaunch& args) {
   if (args.step.padded_rows == 0) return OkStatus();
   TESSERA_RETURN_IF_ERROR(CheckFormat(args.kv.format));
-  const int64_t heads = int64_t{args.heads} + 2 * args.kv.format.kv_heads;
-  const dim3 grid(static_cast<unsigned>(args.step.padded_rows),
-                  static_cast<unsigned>(RoundUp(heads, kWarps) / kWarps));
-  if (args.kv.format.type == ops::KvType::kF32) {
-    RotateKernel<float><<<grid, kWarps * 32, 0, stream>>>(args);
-  } else {
-    RotateKernel<BF16><<<grid, kWarps * 32, 0, stream>>>(args);
-  }
-  return LaunchStatus("storing keys and values");
+  return args.kv.format.type == ops::KvType::kF32 ? LaunchRotate<float>(stream, args)
+                                                  : LaunchRotate<BF16>(stream, args);
 }
 
 Status KvCopy(Stream stream, const ops::KvLayer& kv, const int32_t* moves, int64_t count) {
