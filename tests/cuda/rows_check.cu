@@ -1,13 +1,14 @@
 // Checks what surrounds the products: packed activations, embeddings, and the products for GPUs
-// without wgmma, which run on every GPU.
+// without wgmma, which run on every GPU. Times the first two at LLaDA-8B's width.
 //
 //   cmake --build build/cuda --target rows_check
-//   build/cuda/tests/cuda/rows_check
+//   build/cuda/tests/cuda/rows_check [time]
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tessera/backend/cuda/linear_plain.h"
-#include "tests/cuda/linear_harness.h"
+#include "tests/cuda/linear_time.h"
 
 namespace tessera::cuda {
 namespace {
@@ -176,8 +177,53 @@ void CheckPlainLayer(Rig& rig, const ops::WeightFormat& format, int64_t rows) {
   Expect(close(plain.y, wgmma.y, rows * kQkv), what + ": qkv");
 }
 
-int Main() {
+void Time(Rig& rig) {
+  constexpr int64_t kWidth = 4096, kTokens = 16384;
+  const double rate = ReadBandwidth(rig);
+  const auto report = [&](const char* name, int64_t rows, double bytes_per_value,
+                          const auto& launch) {
+    const double seconds = SecondsPerLaunch(rig, [&](int) { Must(launch()); });
+    std::printf("%-15s %5lld rows %8.2f us   floor %6.2f us\n", name, static_cast<long long>(rows),
+                seconds * 1e6, static_cast<double>(rows * kWidth) * bytes_per_value / rate * 1e6);
+  };
+  const TimedWeight table(rig, Must(ops::ParseWeightFormat("bf16")), kTokens, kWidth, false,
+                          RandomFloats(kTokens * kWidth, 1, 0, 61));
+  const DeviceMemory norm = Upload(rig, RandomFloats(kWidth, 0.5f, 1, 62));
+  for (const int64_t rows : {1, 32, 256, 1024, 1280}) {
+    std::vector<int32_t> tokens, order;
+    for (int64_t i = 0; i < rows; ++i) {
+      tokens.push_back(static_cast<int32_t>(i * 7919 % kTokens));
+      order.push_back(static_cast<int32_t>(i));
+    }
+    const DeviceMemory device_tokens = Upload(rig, tokens), device_order = Upload(rig, order);
+    const DeviceMemory hidden = Upload(rig, RandomFloats(rows * kWidth, 1, 0, 63));
+    const DeviceMemory packed = Allocate(rig, ActivationElements(PaddedRows(rows), kWidth) * 2);
+    const DeviceMemory sums = Allocate(rig, kWidth / 64 * PaddedRows(rows) * 4);
+    report("EmbedRows", rows, 2 + 4, [&] {
+      return EmbedRows(rig.stream.get(), table.View(0), device_tokens.as<int32_t>(), rows,
+                       hidden.as<float>());
+    });
+    report("NormPack", rows, 4 + 2, [&] {
+      return NormPack(rig.stream.get(), {.rows = rows,
+                                         .width = kWidth,
+                                         .hidden = hidden.as<float>(),
+                                         .norm_weight = norm.as<float>(),
+                                         .packed = packed.as<BF16>(),
+                                         .square_sums = sums.as<float>()});
+    });
+    report("GatherNormPack", rows, 4 + 2, [&] {
+      return GatherNormPack(rig.stream.get(), device_order.as<int32_t>(), rows, kWidth,
+                            hidden.as<float>(), norm.as<float>(), kEps, packed.as<BF16>());
+    });
+  }
+}
+
+int Main(std::string_view mode) {
   Rig rig;
+  if (mode == "time") {
+    Time(rig);
+    return 0;
+  }
   for (const int64_t width : {64, 100, 301, 4096}) {
     for (const int64_t rows : {1, 8, 13, 64, 65, 300}) CheckPacking(rig, rows, width);
   }
@@ -197,4 +243,4 @@ int Main() {
 }  // namespace
 }  // namespace tessera::cuda
 
-int main() { return tessera::cuda::Main(); }
+int main(int argc, char** argv) { return tessera::cuda::Main(argc > 1 ? argv[1] : ""); }

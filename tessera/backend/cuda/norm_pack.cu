@@ -48,6 +48,8 @@ __global__ void __launch_bounds__(kPackWarps * 32)
   const int64_t padded_rows = PaddedRows(args.rows);
   const bool known = row < args.rows;  // whole groups of 8 lanes
   float value[kBlock] = {};
+  AllowSuccessor();
+  WaitForPredecessor();
   if (known) LoadBlock(args.hidden + row * args.width, k, args.width, value);
   if constexpr (kNorm) {
     float squares = 0;
@@ -70,34 +72,50 @@ Status LaunchPack(Stream stream, const NormPackLaunch& args) {
   if (args.rows == 0) return OkStatus();
   const dim3 grid(static_cast<unsigned>(RoundUp(args.rows, kPackRows) / kPackRows),
                   static_cast<unsigned>(PaddedInputs(args.width) / (kPackWarps * kChunk)));
-  PackKernel<kNorm><<<grid, kPackWarps * 32, 0, stream>>>(args);
-  return LaunchStatus("packing activations");
+  return LaunchOverlapped("packing activations", PackKernel<kNorm>, grid, kPackWarps * 32, 0,
+                          stream, args);
 }
 
-constexpr int kRowThreads = 256;
+// A block per 4 packed rows, shared among its warps as above. Rows are read twice, the second time
+// from L1.
+constexpr int kGatherWarps = 16;
 
-// A block per packed row.
-__global__ void __launch_bounds__(kRowThreads)
-    GatherNormPackKernel(const int32_t* rows, int64_t padded_rows, int64_t width,
-                         const float* hidden, const float* norm_weight, float eps, BF16* packed) {
-  const float* from = hidden + rows[blockIdx.x] * width;
-  const int64_t first = int64_t{threadIdx.x} * kBlock;
-  constexpr int64_t kStride = int64_t{kRowThreads} * kBlock;
+__global__ void __launch_bounds__(kGatherWarps * 32)
+    GatherNormPackKernel(const int32_t* rows, int64_t count, int64_t width, const float* hidden,
+                         const float* norm_weight, float eps, BF16* packed) {
+  __shared__ float sums[kGatherWarps][kPackRows];
+  AllowSuccessor();
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int64_t row = int64_t{blockIdx.x} * kPackRows + lane / 8;
+  const bool known = row < count;
+  const float* from = hidden + (known ? rows[row] : 0) * width;
+  const int64_t first = warp * kChunk + lane % 8 * kBlock;
+  constexpr int64_t kStride = kGatherWarps * kChunk;
+  WaitForPredecessor();
   float value[kBlock], weight[kBlock];
   float squares = 0;
+#pragma unroll 4
   for (int64_t k = first; k < width; k += kStride) {
     LoadBlock(from, k, width, value);
 #pragma unroll
     for (int i = 0; i < kBlock; ++i) squares = fmaf(value[i], value[i], squares);
   }
-  const float mean = BlockSum<kRowThreads>(squares) / static_cast<float>(width);
-  const float scale = 1.f / sqrtf(mean + eps);
+  squares = WarpSum<8>(squares);
+  if (lane % 8 == 0) sums[warp][lane / 8] = squares;
+  __syncthreads();
+  if (!known) return;
+  float total = 0;
+#pragma unroll
+  for (int i = 0; i < kGatherWarps; ++i) total += sums[i][lane / 8];
+  const float scale = 1.f / sqrtf(total / static_cast<float>(width) + eps);
+  const int64_t padded_rows = PaddedRows(count);
+#pragma unroll 2
   for (int64_t k = first; k < PaddedInputs(width); k += kStride) {
     LoadBlock(from, k, width, value);
     LoadBlock(norm_weight, k, width, weight);
 #pragma unroll
     for (int i = 0; i < kBlock; ++i) value[i] = value[i] * scale * weight[i];
-    StoreBlock(value, packed + ActivationIndex(blockIdx.x, k, padded_rows, width));
+    StoreBlock(value, packed + ActivationIndex(row, k, padded_rows, width));
   }
 }
 
@@ -114,9 +132,9 @@ Status PackRows(Stream stream, int64_t rows, int64_t width, const float* x, BF16
 Status GatherNormPack(Stream stream, const int32_t* rows, int64_t count, int64_t width,
                       const float* hidden, const float* norm_weight, float eps, BF16* packed) {
   if (count == 0) return OkStatus();
-  GatherNormPackKernel<<<static_cast<unsigned>(count), kRowThreads, 0, stream>>>(
-      rows, PaddedRows(count), width, hidden, norm_weight, eps, packed);
-  return LaunchStatus("packing chosen rows");
+  const auto blocks = static_cast<unsigned>(RoundUp(count, kPackRows) / kPackRows);
+  return LaunchOverlapped("packing chosen rows", GatherNormPackKernel, blocks, kGatherWarps * 32, 0,
+                          stream, rows, count, width, hidden, norm_weight, eps, packed);
 }
 
 }  // namespace tessera::cuda

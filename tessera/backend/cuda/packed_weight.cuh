@@ -1,4 +1,4 @@
-// Single elements of packed weights, for what reads few of them.
+// A few elements of packed weights, for what reads rows of them.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -15,37 +15,59 @@ __device__ __forceinline__ float F8Value(uint32_t bits) {
   return __uint_as_float((bits & 0x80) << 24 | (bits & 0x7f) << 20) * 0x1p120f;
 }
 
-// Weight (row, k), the number that CPUs multiply, by the same operations. `row` counts packed rows.
-__device__ __forceinline__ float WeightValue(const WeightView& weight, const StageLayout& layout,
-                                             int64_t row, int64_t k) {
-  if (weight.format.type == ops::WeightType::kF32) {
-    return static_cast<const float*>(weight.data)[row * weight.in + k];
+// Neighbouring inputs that are read at once: in every packed format they lie in one stage and share
+// scale, ratio and offset.
+inline constexpr int kWeightBlock = 8;
+
+// Weights (row, k) to (row, k + 7), the numbers that CPUs multiply, by the same operations. `row`
+// counts packed rows, k is a multiple of 8; zero where k reaches beyond the inputs.
+template <ops::WeightType kType>
+__device__ __forceinline__ void LoadWeights(const WeightView& weight, int64_t row, int k,
+                                            float (&to)[kWeightBlock]) {
+  if constexpr (kType == ops::WeightType::kF32) {
+    const float* from = static_cast<const float*>(weight.data) + row * weight.in + k;
+#pragma unroll
+    for (int i = 0; i < kWeightBlock; ++i) to[i] = k + i < weight.in ? from[i] : 0.f;
+    return;
   }
-  const int64_t f = row % kHalfBand, at = k % layout.inputs;
+  const StageLayout layout = LayoutOf({kType, weight.format.group, weight.format.symmetric});
+  const int f = static_cast<int>(row % kHalfBand), at = k % layout.inputs;
   const auto* stage =
       static_cast<const unsigned char*>(weight.data) +
       StageOffset(layout, weight.in, row / kBand, row % kBand / kHalfBand, k / layout.inputs);
-  if (weight.format.type == ops::WeightType::kBF16) {
-    const BF16 bits = reinterpret_cast<const BF16*>(stage)[ElementBF16(f, at)];
-    return __uint_as_float(static_cast<uint32_t>(bits) << 16);
-  }
-  if (weight.format.type == ops::WeightType::kF8) {
-    return F8Value(stage[ElementByte(f, at)]) * weight.feature_scales[row];
-  }
-  int byte;
-  if (weight.format.type == ops::WeightType::kInt8) {
-    byte = static_cast<signed char>(stage[ElementByte(f, at)]);
+  if constexpr (kType == ops::WeightType::kBF16) {
+    const uint4 four = *reinterpret_cast<const uint4*>(stage + 2 * ElementBF16(f, at));
+    const uint32_t words[] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+    for (int i = 0; i < kWeightBlock; ++i) {
+      to[i] = __uint_as_float(i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & 0xffff0000u);
+    }
+  } else if constexpr (kType == ops::WeightType::kF8) {
+    const float scale = weight.feature_scales[row];
+#pragma unroll
+    for (int i = 0; i < kWeightBlock; ++i) to[i] = F8Value(stage[ElementByte(f, at + i)]) * scale;
   } else {
-    const int64_t nibble = ElementNibble(f, at), group = at / layout.group * kHalfBand + f;
-    const int code = (stage[nibble / 2] >> (nibble % 2 * 4) & 15) - 8;
-    const int offset =
-        weight.format.symmetric ? 0 : static_cast<signed char>(stage[layout.offsets_at + group]);
-    byte = ops::ExpandCode(static_cast<int8_t>(stage[layout.ratios_at + group]),
-                           static_cast<int8_t>(offset), code);
+    const int scale_at = at / layout.scale_inputs * static_cast<int>(kHalfBand) + f;
+    const auto* scales = reinterpret_cast<const __half*>(stage + layout.scales_at);
+    const float scale = __half2float(scales[scale_at]) * ops::kScaleUnit;
+    if constexpr (kType == ops::WeightType::kInt8) {
+#pragma unroll
+      for (int i = 0; i < kWeightBlock; ++i) {
+        to[i] = scale * static_cast<float>(static_cast<signed char>(stage[ElementByte(f, at + i)]));
+      }
+    } else {
+      const int group = at / layout.group * static_cast<int>(kHalfBand) + f;
+      const auto ratio = static_cast<int8_t>(stage[layout.ratios_at + group]);
+      const auto offset =
+          static_cast<int8_t>(weight.format.symmetric ? 0 : stage[layout.offsets_at + group]);
+#pragma unroll
+      for (int i = 0; i < kWeightBlock; ++i) {
+        const int64_t nibble = ElementNibble(f, at + i);
+        const int code = (stage[nibble / 2] >> (nibble % 2 * 4) & 15) - 8;
+        to[i] = scale * static_cast<float>(ops::ExpandCode(ratio, offset, code));
+      }
+    }
   }
-  const auto* scales = reinterpret_cast<const __half*>(stage + layout.scales_at);
-  return __half2float(scales[at / layout.scale_inputs * kHalfBand + f]) * ops::kScaleUnit *
-         static_cast<float>(byte);
 }
 
 }  // namespace tessera::cuda
