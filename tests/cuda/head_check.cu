@@ -1,32 +1,20 @@
 // Checks the statistics of the head (head_reducer.h) against ops::ref::Reduce and times the
 // reduction. Logits are given exactly: an f32 head with one-hot hidden rows returns them unchanged.
 //
-//   cmake --build DIR --target head_check, or
-//   nvcc -std=c++20 -O3 -I. --expt-relaxed-constexpr -DFMT_USE_CONSTEXPR=1
-//     -gencode arch=compute_90a,code=sm_90a tests/cuda/head_check.cu
-//     tessera/backend/cuda/{head_reducer.cc,head_reduce.cu,head_filter.cu,linear.cu,linear_plain.cu}
-//     tessera/backend/cuda/{linear_f32.cu,pack.cu,norm_pack.cu,memory.cc,launch.cc}
-//     tessera/ops/ref/{ref_stats.cc,ref_ops.cc,ref_pack.cc} tessera/ops/weight_*.cc -lfmt
-//     -o head_check
+//   cmake --build build/cuda --target head_check
 //   head_check small   few cases, for compute-sanitizer
 //   head_check check   all cases
-//   head_check time    32 and 64 rows of 126464 ids
+//   head_check time    LLaDA-8B's head: 126464 ids of 4096 inputs
 //   head_check         all cases, then the timings
-#include <cuda_runtime.h>
-
 #include <bit>
-#include <cmath>
-#include <cstdio>
-#include <cstring>
 #include <limits>
 #include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "tessera/backend/cuda/head_reducer.h"
-#include "tessera/base/check.h"
 #include "tessera/ops/ref/ref_ops.h"
+#include "tests/cuda/head_time.h"
 #include "tests/ops/tolerances.h"
 
 namespace tessera::cuda {
@@ -42,51 +30,23 @@ using Rows = std::vector<std::vector<float>>;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-int failures = 0;
-
-void Expect(bool passed, const std::string& what) {
-  if (passed) return;
-  if (++failures <= 40) std::printf("FAIL %s\n", what.c_str());
-}
-
 void ExpectClose(double want, double got, double limit, const std::string& what) {
   Expect((std::isnan(want) && std::isnan(got)) || std::fabs(want - got) <= limit,
          what + ": " + std::to_string(got) + ", not " + std::to_string(want));
 }
 
-Gpu CurrentGpu() {
-  cudaDeviceProp properties;
-  TESSERA_CHECK(cudaGetDeviceProperties(&properties, 0) == cudaSuccess);
-  return {.ordinal = 0,
-          .multiprocessors = properties.multiProcessorCount,
-          .capability = properties.major * 10 + properties.minor};
-}
-
-// memory.h's UploadedCopy, whose return value nvcc does not move.
-template <typename T>
-DeviceMemory Upload(Stream stream, const std::vector<T>& values) {
-  auto memory = DeviceMemory::Create(values.size() * sizeof(T), "a check");
-  TESSERA_CHECK(memory.ok());
-  const Status copied = CopyToGpu(stream, memory->data(), values.data(), values.size() * sizeof(T));
-  TESSERA_CHECK(copied.ok() && Synchronize(stream).ok());
-  return std::move(*memory);
-}
-
 // A head that returns given logits, and the reducer under test.
 class GivenLogits {
  public:
-  explicit GivenLogits(const Rows& rows) : rows_(rows), reducer_(CurrentGpu()) {
-    auto stream = StreamHandle::Create();
-    TESSERA_CHECK(stream.ok());
-    stream_ = std::move(*stream);
+  GivenLogits(Rig& rig, const Rows& rows) : rig_(rig), rows_(rows), reducer_(rig.gpu) {
     const size_t in = rows.size(), vocab = rows[0].size();
     std::vector<float> head(vocab * in), hidden(in * in, 0.0f);
     for (size_t r = 0; r < in; ++r) {
       hidden[r * in + r] = 1;
       for (size_t v = 0; v < vocab; ++v) head[v * in + r] = rows[r][v];
     }
-    head_ = Upload(stream_.get(), head);
-    hidden_ = Upload(stream_.get(), hidden);
+    head_ = Upload(rig, head);
+    hidden_ = Upload(rig, hidden);
     view_ = {.format = {.type = ops::WeightType::kF32},
              .out = static_cast<int64_t>(vocab),
              .in = static_cast<int64_t>(in),
@@ -97,7 +57,7 @@ class GivenLogits {
   std::vector<RowStats> Stats(const std::vector<RowRequest>& requests, size_t rows) {
     std::vector<RowStats> stats(requests.size());
     for (RowStats& row : stats) row.p1 = row.entropy = -1, row.top = {{7, 7.f}};  // stale
-    const Status status = reducer_.Run(stream_.get(), view_,
+    const Status status = reducer_.Run(rig_.stream.get(), view_,
                                        {.rows = static_cast<int64_t>(rows),
                                         .hidden = hidden_.as<float>(),
                                         .head = nullptr,
@@ -111,7 +71,7 @@ class GivenLogits {
   std::vector<RowStats> RecordedStats(const std::vector<RowRequest>& requests) {
     std::vector<RowStats> stats(requests.size());
     const HeadRows x = {.packed = nullptr, .hidden = hidden_.as<float>()};
-    Stream stream = stream_.get();
+    Stream stream = rig_.stream.get();
     bool ok = reducer_.Prepare(stream, view_, view_.in, requests).ok();
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t executable = nullptr;
@@ -136,8 +96,8 @@ class GivenLogits {
   }
 
  private:
+  Rig& rig_;
   const Rows& rows_;
-  StreamHandle stream_;
   HeadReducer reducer_;
   DeviceMemory head_, hidden_;
   WeightView view_;
@@ -180,13 +140,6 @@ void ExpectEqual(const RowStats& a, const RowStats& b, const std::string& name) 
     same = a.top[i].first == b.top[i].first && SameBits(a.top[i].second, b.top[i].second);
   }
   Expect(same, name + ": bits differ");
-}
-
-std::vector<float> Normals(size_t count, float scale, std::mt19937& random) {
-  std::normal_distribution<float> normal(0, scale);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
 }
 
 Rows AdversarialRows(size_t vocab, std::mt19937& random) {
@@ -250,7 +203,7 @@ std::vector<SamplingSpec> AllSpecs(size_t vocab, std::mt19937& random) {
   return specs;
 }
 
-void CheckVocabulary(size_t vocab, size_t num_rows) {
+void CheckVocabulary(Rig& rig, size_t vocab, size_t num_rows) {
   std::mt19937 random(static_cast<uint32_t>(vocab));
   Rows rows = AdversarialRows(vocab, random);
   rows.resize(num_rows);
@@ -274,7 +227,7 @@ void CheckVocabulary(size_t vocab, size_t num_rows) {
       }
     }
   }
-  GivenLogits logits(rows);
+  GivenLogits logits(rig, rows);
   const std::vector<RowStats> got = logits.Stats(requests, rows.size());
   for (size_t i = 0; i < requests.size(); ++i) {
     const bool border = vocab > 10000 && requests[i].sampling->top_p < 1;
@@ -298,13 +251,13 @@ void CheckVocabulary(size_t vocab, size_t num_rows) {
 }
 
 // More rows than a tile, guidance across tiles, more requests than a pass.
-void CheckManyRows(size_t num_rows, size_t num_requests) {
+void CheckManyRows(Rig& rig, size_t num_rows, size_t num_requests) {
   constexpr size_t kVocab = 200;
   std::mt19937 random(7);
   Rows rows;
   for (size_t r = 0; r < num_rows; ++r) rows.push_back(Normals(kVocab, 2, random));
   const std::vector<SamplingSpec> specs = AllSpecs(kVocab, random);
-  GivenLogits logits(rows);
+  GivenLogits logits(rig, rows);
   for (const bool guided : {false, true}) {
     std::vector<RowRequest> requests;
     for (size_t i = 0; i < num_requests; ++i) {
@@ -326,14 +279,14 @@ void CheckManyRows(size_t num_rows, size_t num_requests) {
   std::printf("%zu rows: %zu requests\n", num_rows, num_requests);
 }
 
-void CheckInvalidRows(size_t vocab) {
+void CheckInvalidRows(Rig& rig, size_t vocab) {
   const std::vector<TokenId> probe = {1};
   for (const float special : {kNaN, -kNaN, kInf, -kInf}) {
     for (const bool everywhere : {false, true}) {
       const Rows rows = {std::vector<float>(vocab, everywhere ? special : 1.0f)};
       Rows changed = rows;
       changed[0][vocab - 1] = special;
-      GivenLogits logits(changed);
+      GivenLogits logits(rig, changed);
       for (const float temperature : {0.0f, 1.0f, 1e-38f, 0.02f}) {
         for (const int top_k : {0, 2}) {
           SamplingSpec spec = {.temperature = temperature, .top_k = top_k, .banned = {0}};
@@ -352,11 +305,11 @@ void CheckInvalidRows(size_t vocab) {
 }
 
 // The choice is the very id that noise on every id gives, at any scale and temperature.
-void CheckChoices(size_t vocab, int keys) {
+void CheckChoices(Rig& rig, size_t vocab, int keys) {
   std::mt19937 random(11);
   for (const float scale : {0.0f, 0.01f, 1.0f, 3000.0f}) {
     const Rows rows = {Normals(vocab, scale, random)};
-    GivenLogits logits(rows);
+    GivenLogits logits(rig, rows);
     for (const float temperature : {1e-38f, 0.02f, 1.0f, 30.0f}) {
       SamplingSpec spec = {.temperature = temperature};
       std::vector<RowRequest> requests;
@@ -374,96 +327,33 @@ void CheckChoices(size_t vocab, int keys) {
   }
 }
 
-// Slices of random logits in L2 or memory, as a product leaves them.
-void Time(int32_t rows) {
-  constexpr int64_t kVocab = 126464;
-  constexpr int kRepeats = 50;
-  const auto chunks = static_cast<int32_t>(RoundUp(kVocab, kHeadChunk) / kHeadChunk);
-  std::mt19937 random(3);
-  const std::vector<float> values = Normals(static_cast<size_t>(rows * kVocab), 3, random);
-  auto stream = StreamHandle::Create();
-  auto begin = EventHandle::Create(true), end = EventHandle::Create(true);
-  TESSERA_CHECK(stream.ok() && begin.ok() && end.ok());
-  const auto memory = [](size_t bytes) {
-    auto result = DeviceMemory::Create(bytes, "timing");
-    TESSERA_CHECK(result.ok());
-    return std::move(*result);
-  };
-  const DeviceMemory logits = Upload(stream->get(), values);
-  const auto count = static_cast<size_t>(rows);
-  const DeviceMemory partials = memory(count * static_cast<size_t>(chunks) * sizeof(HeadSums));
-  const DeviceMemory sums = memory(count * sizeof(HeadSums));
-  const DeviceMemory kept = memory(count * static_cast<size_t>(chunks) * kHeadChunk * 4);
-  const DeviceMemory filtered = memory(count * sizeof(FilteredSums));
-
-  const auto run = [&](const char* name, const HeadRequest& request) {
-    std::vector<HeadRequest> table(count, request);
-    for (int32_t r = 0; r < rows; ++r) {
-      table[static_cast<size_t>(r)].row = r;
-      if (request.kept >= 0) table[static_cast<size_t>(r)].kept = r;
-    }
-    const DeviceMemory requests = Upload(stream->get(), table);
-    const HeadBatch batch = {.requests = requests.as<HeadRequest>(),
-                             .count = rows,
-                             .kept_rows = request.kept >= 0 ? rows : 0,
-                             .chunks = chunks,
-                             .partials = partials.as<HeadSums>(),
-                             .kept = kept.as<float>(),
-                             .sums = sums.as<HeadSums>(),
-                             .filtered = filtered.as<FilteredSums>()};
-    bool ok = true;
-    for (int i = -3; i < kRepeats; ++i) {
-      if (i == 0) ok &= begin->Record(stream->get()).ok();
-      for (int64_t first = 0; first < kVocab; first += kHeadSlice) {
-        ok &= ReduceSlice(stream->get(), batch, logits.as<float>() + first, kVocab, first,
-                          std::min(kHeadSlice, kVocab - first))
-                  .ok();
-      }
-      ok &= MergeChunks(stream->get(), batch).ok() && FilterRows(stream->get(), batch).ok();
-    }
-    ok &= end->Record(stream->get()).ok() && Synchronize(stream->get()).ok();
-    TESSERA_CHECK(ok);
-    const double ms = *end->MillisecondsSince(*begin) / kRepeats;
-    std::printf("%d rows, %-26s %8.1f us  %7.0f GB/s\n", rows, name, ms * 1e3,
-                static_cast<double>(rows) * kVocab * 4 / ms * 1e-6);
-  };
-  HeadRequest request = {};
-  request.guidance_row = request.top_list = request.kept = -1;
-  request.top_p = 1;
-  request.min_p_floor = -std::numeric_limits<double>::infinity();
-  run("argmax", request);
-  request.temperature = 1;
-  run("Gumbel-max", request);
-  request.kept = 0;
-  run("Gumbel-max of kept logits", request);
-  request.top_k = 50;
-  request.top_p = 0.9f;
-  run("top-k, top-p", request);
-}
-
 int Main(std::string_view mode) {
+  Rig rig;
   if (mode == "small") {
-    CheckVocabulary(5, 3);
-    CheckVocabulary(4099, 2);
-    CheckManyRows(260, 40);
-    CheckInvalidRows(5);
-    CheckChoices(300, 3);
+    CheckVocabulary(rig, 5, 3);
+    CheckVocabulary(rig, 4099, 2);
+    CheckManyRows(rig, 260, 40);
+    CheckInvalidRows(rig, 5);
+    CheckChoices(rig, 300, 3);
   } else if (mode != "time") {
-    CheckVocabulary(5, 8);
-    CheckVocabulary(1000, 8);
-    CheckVocabulary(32001, 8);
-    CheckVocabulary(126464, 3);
-    CheckVocabulary(151936, 3);
-    CheckManyRows(3, 2500);
-    CheckManyRows(300, 600);
-    CheckInvalidRows(3);
-    CheckInvalidRows(5000);
-    CheckChoices(3001, 40);
+    CheckVocabulary(rig, 5, 8);
+    CheckVocabulary(rig, 1000, 8);
+    CheckVocabulary(rig, 32001, 8);
+    CheckVocabulary(rig, 126464, 3);
+    CheckVocabulary(rig, 151936, 3);
+    CheckManyRows(rig, 3, 2500);
+    CheckManyRows(rig, 300, 600);
+    CheckInvalidRows(rig, 3);
+    CheckInvalidRows(rig, 5000);
+    CheckChoices(rig, 3001, 40);
   }
-  if (mode != "time") std::printf(failures == 0 ? "PASS\n" : "FAIL: %d failures\n", failures);
+  if (mode != "time") std::printf("%s: %d failures\n", failures == 0 ? "PASS" : "FAIL", failures);
   if (mode == "time" || mode.empty()) {
-    Time(32);
-    Time(64);
+    const double rate = ReadBandwidth(rig);
+    for (const int32_t rows : {32, 256}) TimeReduction(rig, rate, rows);
+    const RepeatedHead head(rig);
+    for (const int32_t rows : {1, 32, 64, 256}) TimeSlices(rig, rate, head, rows);
+    for (const int32_t rows : {32, 1024}) TimeHost(rig, head, rows);
   }
   return failures == 0 ? 0 : 1;
 }

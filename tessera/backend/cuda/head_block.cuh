@@ -53,6 +53,13 @@ __device__ __forceinline__ T BlockReduce(T value, T identity, Op op) {
   return WarpReduce(lane < warps ? parts[lane] : identity, op);
 }
 
+// 2^value to 22 bits or so, 0 below 2^-126.
+__device__ __forceinline__ float Exp2(float value) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(value));
+  return result;
+}
+
 // Order of floats as integers, -0 like +0.
 __device__ __forceinline__ uint32_t OrderedBits(float value) {
   const uint32_t bits = __float_as_uint(__fadd_rn(value, 0.0f));
@@ -98,35 +105,40 @@ __device__ __forceinline__ uint32_t WordOf(const uint4& words, int i) {
   return i == 0 ? words.x : i == 1 ? words.y : i == 2 ? words.z : words.w;
 }
 
-// Choosing the largest logit / temperature + noise takes two passes: f32 scores find how good the
-// best is, and what comes near it is compared in double precision.
-class GumbelScore {
+// Choosing the largest logit / temperature - log E with E = -log u is the race of exponentials with
+// the smallest E exp((best - logit) / temperature). A bound that costs one exponential excludes all
+// but a few ids, which are compared in double precision.
+class GumbelRace {
  public:
-  __device__ explicit GumbelScore(double temperature)
-      : temperature_(temperature), inverse_(static_cast<float>(1 / temperature)) {}
+  // `best`: the largest logit that takes part, or a larger one.
+  __device__ GumbelRace(double temperature, float best)
+      : temperature_(temperature), inverse_(static_cast<float>(1 / temperature)), best_(best) {}
 
-  __device__ float Rough(float logit, uint32_t word) const {
-    // -log u, with 1 - u where u is near 1.
-    const float exponential = word < 0x80000000u
-                                  ? -logf((static_cast<float>(word) + 0.5f) * 0x1p-32f)
-                                  : -log1pf((static_cast<float>(~word) + 0.5f) * -0x1p-32f);
-    return logit * inverse_ - logf(exponential);
+  // At most the id's time. With y = 1 - u, rounded down: E = -log(1 - y) >= y + y^2 / 2. May be
+  // NaN: such an id is not excluded.
+  __device__ float Bound(float logit, uint32_t word) const {
+    const float y = __uint_as_float(0x3f800000u | ~word >> 9) - 1;
+    return fmaf(0.5f * y, y, y) * Handicap(logit);
   }
-  __device__ double Exact(float logit, uint32_t word) const {
+  // What the bounds of all faster ids are below. Where f32 nears its limits, nothing is.
+  __device__ float Limit(float logit, uint32_t word) const {
+    if (!(inverse_ < 1e37f)) return INFINITY;
+    const float e = word < 0x80000000u ? -logf((static_cast<float>(word) + 0.5f) * 0x1p-32f)
+                                       : -log1pf((static_cast<float>(~word) + 0.5f) * -0x1p-32f);
+    return 1.001f * e * Handicap(logit);
+  }
+  __device__ static bool Excludes(float limit, float bound) { return bound > limit; }
+  __device__ double Score(float logit, uint32_t word) const {
     return logit / temperature_ - log(-log((word + 0.5) * 0x1p-32));
   }
-  // What must be compared exactly when the best rough score is `best`: the slack covers the
-  // rounding of both. Where f32 nears its limits, everything must.
-  __device__ float Threshold(float best) const {
-    if (!(fabsf(best) < 1e30f) || inverse_ > 1e37f) return -INFINITY;
-    return best - (2e-4f + 2e-6f * fabsf(best));
-  }
-  // NaN, from a temperature of nearly 0, passes a threshold of -inf.
-  __device__ static bool Passes(float rough, float threshold) { return !(rough < threshold); }
 
  private:
+  __device__ float Handicap(float logit) const {
+    return Exp2((best_ - logit) * inverse_ * 1.442695041f);
+  }
+
   double temperature_;
-  float inverse_;
+  float inverse_, best_;
 };
 
 struct Choice {

@@ -131,11 +131,11 @@ __device__ Cut Filter(const KeptRow& row, const HeadRequest& request, uint32_t l
   return cut;
 }
 
-// Two passes, see GumbelScore. `keeps(logit, id)`: the id survived.
+// Two passes, see GumbelRace. `keeps(logit, id)`: the id survived.
 template <typename Keeps>
 __device__ Choice Choose(const HeadBatch& batch, const HeadRequest& request, const KeptRow& row,
                          const Keeps& keeps) {
-  const GumbelScore score(request.temperature);
+  const GumbelRace race(request.temperature, row.max);
   const auto for_kept = [&](const auto& visit) {
     row.ForQuads([&](const float(&values)[4], int32_t id) {
       bool any = false;
@@ -147,21 +147,30 @@ __device__ Choice Choose(const HeadBatch& batch, const HeadRequest& request, con
       }
     });
   };
-  float best = -INFINITY;
+  float least = INFINITY, least_value = -INFINITY;
+  uint32_t least_word = 0;
   for_kept([&](float value, int32_t id, uint32_t word) {
-    const float rough = score.Rough(value, word);
-    if (rough > best && !IsBanned(batch, request, id)) best = rough;
+    const float bound = race.Bound(value, word);
+    if (!(bound < least) || IsBanned(batch, request, id)) return;
+    least = bound;
+    least_value = value;
+    least_word = word;
   });
-  const float threshold = score.Threshold(BlockReduce(best, -INFINITY, MaxOf()));
+  const bool leads = BlockReduce(least, INFINITY, MinOf()) == least;
+  const float limit =
+      BlockReduce(leads ? race.Limit(least_value, least_word) : INFINITY, INFINITY, MinOf());
   Choice choice;
   for_kept([&](float value, int32_t id, uint32_t word) {
-    if (!GumbelScore::Passes(score.Rough(value, word), threshold)) return;
-    if (!IsBanned(batch, request, id)) choice.Offer(score.Exact(value, word), id, value);
+    if (GumbelRace::Excludes(limit, race.Bound(value, word))) return;
+    if (!IsBanned(batch, request, id)) choice.Offer(race.Score(value, word), id, value);
   });
   return BestChoice(choice);
 }
 
-__global__ void __launch_bounds__(kFilterThreads) FilterRow(HeadBatch batch) {
+__global__ void __launch_bounds__(kFilterThreads)
+    FilterRow(const __grid_constant__ HeadBatch batch) {
+  AllowSuccessor();
+  WaitForPredecessor();
   const HeadRequest& request = batch.requests[blockIdx.x];
   if (request.kept < 0) return;
   const float max = batch.sums[blockIdx.x].max;
@@ -215,8 +224,8 @@ __global__ void __launch_bounds__(kFilterThreads) FilterRow(HeadBatch batch) {
 
 Status FilterRows(Stream stream, const HeadBatch& batch) {
   if (batch.kept_rows == 0) return OkStatus();
-  FilterRow<<<static_cast<unsigned>(batch.count), kFilterThreads, 0, stream>>>(batch);
-  return LaunchStatus("filtering logits");
+  return LaunchOverlapped("filtering logits", FilterRow, static_cast<unsigned>(batch.count),
+                          kFilterThreads, 0, stream, batch);
 }
 
 }  // namespace tessera::cuda

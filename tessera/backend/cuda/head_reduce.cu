@@ -8,6 +8,7 @@ namespace {
 constexpr int kReduceThreads = 256;
 constexpr int kQuads = kHeadChunk / kReduceThreads / 4;  // of a thread, in four neighbouring ids
 constexpr int kValues = 4 * kQuads;
+constexpr int kReduceWarps = kReduceThreads / 32;
 constexpr int kMergeRows = 4;  // requests of one block, a warp each
 
 // Value i of this thread lies here in the chunk.
@@ -73,34 +74,136 @@ __device__ uint32_t EditValues(const HeadBatch& batch, const HeadRequest& reques
   return mine;
 }
 
-__device__ void BestTwo(RankKey* best, RankKey* second) {
-  __shared__ RankKey parts[2][kReduceThreads / 32];
-  RankKey a = *best, b = *second;
-  const auto merge = [&](RankKey c, RankKey d) {
-    b = max(min(a, c), max(b, d));
-    a = max(a, c);
-  };
+// max.f32 as PTX has it: NaN if either is.
+__device__ __forceinline__ float MaxOrNaN(float a, float b) {
+  float max;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(max) : "f"(a), "f"(b));
+  return max;
+}
+__device__ __forceinline__ float WarpMaxOrNaN(float value) {
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes /= 2) {
-    merge(__shfl_xor_sync(kAllLanes, a, lanes), __shfl_xor_sync(kAllLanes, b, lanes));
+    value = MaxOrNaN(value, __shfl_xor_sync(kAllLanes, value, lanes));
   }
-  if (threadIdx.x % 32 == 0) {
-    parts[0][threadIdx.x / 32] = a;
-    parts[1][threadIdx.x / 32] = b;
-  }
-  __syncthreads();
-  a = b = 0;
-#pragma unroll
-  for (int warp = 0; warp < kReduceThreads / 32; ++warp) merge(parts[0][warp], parts[1][warp]);
-  *best = a;
-  *second = b;
+  return value;
 }
 
-__device__ Choice ChooseValue(const HeadRequest& request, int first, uint32_t banned,
+// The eligible values of a warp: neither banned nor -inf. Finds the best, one after the other.
+class WarpRanking {
+ public:
+  __device__ WarpRanking(int first, uint32_t banned, const float (&values)[kValues])
+      : first_(first), out_(banned), values_(values) {}
+
+  // 0: there are no more.
+  __device__ RankKey Next() {
+    float mine = -INFINITY;
+    if (out_ == 0) {
+#pragma unroll
+      for (int i = 0; i < kValues; ++i) mine = fmaxf(mine, values_[i]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kValues; ++i) {
+        if ((out_ >> i & 1) == 0) mine = fmaxf(mine, values_[i]);
+      }
+    }
+    const float best = WarpReduce(mine, MaxOf());
+    if (best == -INFINITY) return 0;
+    uint32_t place = kHeadChunk;  // the lowest of this value
+    int at = 0;
+    if (mine == best) {
+#pragma unroll
+      for (int i = kValues - 1; i >= 0; --i) {
+        if (values_[i] == best && (out_ >> i & 1) == 0) at = i;
+      }
+      place = static_cast<uint32_t>(PlaceOfValue(at));
+    }
+    const uint32_t lowest = __reduce_min_sync(kAllLanes, place);
+    if (place == lowest) out_ |= 1u << at;
+    return KeyOf(best, first_ + static_cast<int>(lowest));
+  }
+
+ private:
+  int first_;
+  uint32_t out_;  // a bit per value
+  const float (&values_)[kValues];
+};
+
+// What a warp's values add to the sums of their chunk. Values are small enough in number for f32.
+__device__ HeadSums WarpSums(int first, uint32_t banned, const float (&values)[kValues]) {
+  HeadSums sums = {};
+  float max = -INFINITY;
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) max = MaxOrNaN(max, values[i]);
+  max = WarpMaxOrNaN(max);
+  const float base = max == -INFINITY ? 0 : max;
+  float z = 0, s = 0;
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) {
+    // Below -104 exp is 0 in f32; the floor keeps -inf * 0 out of the sum.
+    const float distance = fmaxf(values[i] - base, -104.0f);
+    const float e = Exp2(distance * 1.442695041f);
+    z += e;
+    s = fmaf(distance, e, s);
+  }
+  sums.z = WarpReduce(z, SumOf());
+  sums.s = WarpReduce(s, SumOf());
+  sums.max = max < INFINITY ? max : NAN;
+  sums.choice = -1;
+  WarpRanking ranking(first, banned, values);
+  sums.best = ranking.Next();
+  sums.second = ranking.Next();
+  return sums;
+}
+
+// A warp merges parts of a row. Rebasing every part to the common maximum:
+//   Z = sum z e^(m - M),  S = sum e^(m - M) (s + (m - M) z).
+__device__ HeadSums MergeParts(const HeadSums* parts, int count) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  float max = -INFINITY;
+  HeadSums sums = {};
+  Choice choice;
+  for (int c = lane; c < count; c += 32) {
+    const HeadSums& part = parts[c];
+    max = MaxOrNaN(max, part.max);
+    sums.second = ::max(::min(sums.best, part.best), ::max(sums.second, part.second));
+    sums.best = ::max(sums.best, part.best);
+    if (part.choice >= 0) choice.Offer(part.score, part.choice, part.choice_logit);
+  }
+  max = WarpMaxOrNaN(max);
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) {
+    const RankKey best = __shfl_xor_sync(kAllLanes, sums.best, lanes);
+    const RankKey second = __shfl_xor_sync(kAllLanes, sums.second, lanes);
+    sums.second = ::max(::min(sums.best, best), ::max(sums.second, second));
+    sums.best = ::max(sums.best, best);
+    const double score = __shfl_xor_sync(kAllLanes, choice.score, lanes);
+    const int32_t id = __shfl_xor_sync(kAllLanes, choice.id, lanes);
+    const float logit = __shfl_xor_sync(kAllLanes, choice.logit, lanes);
+    if (id >= 0) choice.Offer(score, id, logit);
+  }
+  for (int c = lane; c < count; c += 32) {
+    const HeadSums& part = parts[c];
+    if (part.max == -INFINITY) continue;
+    const float shift = part.max - max, factor = expf(shift);
+    sums.z += factor * part.z;
+    sums.s += factor * (part.s + shift * part.z);
+  }
+  sums.z = WarpReduce(sums.z, SumOf());
+  sums.s = WarpReduce(sums.s, SumOf());
+  sums.max = max;
+  sums.score = choice.score;
+  sums.choice = choice.id;
+  sums.choice_logit = choice.logit;
+  return sums;
+}
+
+// `best`: of the warp's eligible values.
+__device__ Choice ChooseValue(const HeadRequest& request, int first, uint32_t banned, float best,
                               const float (&values)[kValues]) {
-  const GumbelScore score(request.temperature);
-  float rough[kValues];
-  float best = -INFINITY;
+  const GumbelRace race(request.temperature, BlockReduce(best, -INFINITY, MaxOf()));
+  float bounds[kValues];
+  float least = INFINITY, least_value = -INFINITY;
+  uint32_t least_word = 0, out = banned;
 #pragma unroll
   for (int quad = 0; quad < kQuads; ++quad) {
     const uint4 words =
@@ -108,33 +211,45 @@ __device__ Choice ChooseValue(const HeadRequest& request, int first, uint32_t ba
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int i = 4 * quad + j;
-      rough[i] = score.Rough(values[i], WordOf(words, j));
-      const bool eligible = values[i] > -INFINITY && (banned >> i & 1) == 0;
-      if (eligible) best = fmaxf(best, rough[i]);
+      bounds[i] = race.Bound(values[i], WordOf(words, j));
+      if (!(values[i] > -INFINITY)) out |= 1u << i;
+      if ((out >> i & 1) == 0 && bounds[i] < least) {
+        least = bounds[i];
+        least_value = values[i];
+        least_word = WordOf(words, j);
+      }
     }
   }
-  const float threshold = score.Threshold(BlockReduce(best, -INFINITY, MaxOf()));
-  Choice choice;
+  const bool leads = BlockReduce(least, INFINITY, MinOf()) == least;
+  const float limit =
+      BlockReduce(leads ? race.Limit(least_value, least_word) : INFINITY, INFINITY, MinOf());
 #pragma unroll
   for (int i = 0; i < kValues; ++i) {
-    const bool eligible = values[i] > -INFINITY && (banned >> i & 1) == 0;
-    if (!eligible || !GumbelScore::Passes(rough[i], threshold)) continue;
-    const int id = first + PlaceOfValue(i);
+    if (GumbelRace::Excludes(limit, bounds[i])) out |= 1u << i;
+  }
+  Choice choice;
+  for (uint32_t left = ~out & ((1u << kValues) - 1); left != 0; left &= left - 1) {
+    const int at = __ffs(static_cast<int>(left)) - 1, id = first + PlaceOfValue(at);
+    float value = 0;
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) value = i == at ? values[i] : value;
     const uint4 words = TokenWords(request, static_cast<uint32_t>(id) / 4);
-    choice.Offer(score.Exact(values[i], WordOf(words, i % 4)), id, values[i]);
+    choice.Offer(race.Score(value, WordOf(words, at % 4)), id, value);
   }
   return BestChoice(choice);
 }
 
-__global__ void __launch_bounds__(kReduceThreads)
-    ReduceChunk(HeadBatch batch, const float* logits, int64_t stride, int32_t begin,
-                int32_t slice) {
-  const HeadRequest& request = batch.requests[blockIdx.y];
+__global__ void __launch_bounds__(kReduceThreads, 4)
+    ReduceChunk(const __grid_constant__ HeadBatch batch, const float* logits, int64_t stride,
+                int32_t begin, int32_t slice) {
+  AllowSuccessor();
+  const HeadRequest request = batch.requests[blockIdx.y];
   const int offset = static_cast<int>(blockIdx.x) * kHeadChunk;
   const int first = begin + offset, count = min(kHeadChunk, slice - offset);
   const int chunk = first / kHeadChunk;
   const bool aligned = stride % 4 == 0;
 
+  WaitForPredecessor();
   float values[kValues];
   LoadValues(logits + request.row * stride + offset, count, aligned, values);
   if (request.guidance_row >= 0) {
@@ -163,57 +278,20 @@ __global__ void __launch_bounds__(kReduceThreads)
     }
   }
 
-  float max = -INFINITY;
-  bool invalid = false;
-#pragma unroll
-  for (int i = 0; i < kValues; ++i) {
-    invalid |= !(values[i] < INFINITY);
-    max = fmaxf(max, values[i]);
-  }
-  invalid = __syncthreads_or(invalid) != 0;
-  max = BlockReduce(max, -INFINITY, MaxOf());
-
-  HeadSums sums = {};
-  sums.max = invalid ? NAN : max;
-  sums.choice = -1;
-  const bool empty = invalid || max == -INFINITY;
-  if (!empty) {
-    // Below -104 exp is 0 in f32; the floor keeps -inf * 0 out of the sum.
-    float z = 0, s = 0;
-#pragma unroll
-    for (int i = 0; i < kValues; ++i) {
-      const float distance = fmaxf(values[i] - max, -104.0f);
-      const float e = expf(distance);
-      z += e;
-      s += distance * e;
-    }
-    sums.z = BlockReduce(double{z}, 0.0, SumOf());
-    sums.s = BlockReduce(double{s}, 0.0, SumOf());
-#pragma unroll
-    for (int i = 0; i < kValues; ++i) {
-      const bool eligible = values[i] > -INFINITY && (banned >> i & 1) == 0;
-      const RankKey key = eligible ? KeyOf(values[i], first + PlaceOfValue(i)) : 0;
-      if (key > sums.best) {
-        sums.second = sums.best;
-        sums.best = key;
-      } else if (key > sums.second) {
-        sums.second = key;
-      }
-    }
-    BestTwo(&sums.best, &sums.second);
-    if (request.temperature > 0 && request.kept < 0) {
-      const Choice choice = ChooseValue(request, first, banned, values);
-      sums.score = choice.score;
-      sums.choice = choice.id;
-      sums.choice_logit = choice.logit;
-    }
+  __shared__ HeadSums parts[kReduceWarps];
+  const HeadSums mine = WarpSums(first, banned, values);
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = mine;
+  Choice choice;
+  if (request.temperature > 0 && request.kept < 0) {
+    const float best =
+        mine.best != 0 ? OrderedValue(static_cast<uint32_t>(mine.best >> 32)) : -INFINITY;
+    choice = ChooseValue(request, first, banned, best, values);
   }
   if (request.top_list >= 0) {
     ListBest(
         request.top_n,
         [&](RankKey limit) {
           RankKey best = 0;
-          if (empty) return best;
 #pragma unroll
           for (int i = 0; i < kValues; ++i) {
             if (!(values[i] > -INFINITY) || (banned >> i & 1) != 0) continue;
@@ -225,61 +303,32 @@ __global__ void __launch_bounds__(kReduceThreads)
         batch.partial_tops +
             (static_cast<int64_t>(request.top_list) * batch.chunks + chunk) * kHeadTop);
   }
-  if (threadIdx.x == 0) {
-    batch.partials[static_cast<int64_t>(blockIdx.y) * batch.chunks + chunk] = sums;
-  }
-}
-
-// A warp per request. Merging rebases every chunk to the common maximum:
-//   Z = sum z e^(m - M),  S = sum e^(m - M) (s + (m - M) z).
-__global__ void __launch_bounds__(kMergeRows * 32) MergeSums(HeadBatch batch) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  const int index = static_cast<int>(blockIdx.x * kMergeRows + threadIdx.x / 32);
-  if (index >= batch.count) return;
-  const HeadSums* const parts = batch.partials + static_cast<int64_t>(index) * batch.chunks;
-
-  float max = -INFINITY;
-  bool invalid = false;
-  HeadSums sums = {};
-  Choice choice;
-  for (int c = lane; c < batch.chunks; c += 32) {
-    const HeadSums& part = parts[c];
-    invalid |= isnan(part.max);
-    max = fmaxf(max, part.max);
-    sums.second = ::max(::min(sums.best, part.best), ::max(sums.second, part.second));
-    sums.best = ::max(sums.best, part.best);
-    if (part.choice >= 0) choice.Offer(part.score, part.choice, part.choice_logit);
-  }
-  invalid = __any_sync(kAllLanes, invalid);
-  max = WarpReduce(max, MaxOf());
-#pragma unroll
-  for (int lanes = 16; lanes > 0; lanes /= 2) {
-    const RankKey best = __shfl_xor_sync(kAllLanes, sums.best, lanes);
-    const RankKey second = __shfl_xor_sync(kAllLanes, sums.second, lanes);
-    sums.second = ::max(::min(sums.best, best), ::max(sums.second, second));
-    sums.best = ::max(sums.best, best);
-    const double score = __shfl_xor_sync(kAllLanes, choice.score, lanes);
-    const int32_t id = __shfl_xor_sync(kAllLanes, choice.id, lanes);
-    const float logit = __shfl_xor_sync(kAllLanes, choice.logit, lanes);
-    if (id >= 0) choice.Offer(score, id, logit);
-  }
-  for (int c = lane; c < batch.chunks; c += 32) {
-    const HeadSums& part = parts[c];
-    if (invalid || part.max == -INFINITY) continue;
-    const double shift = double{part.max} - max, factor = exp(shift);
-    sums.z += factor * part.z;
-    sums.s += factor * (part.s + shift * part.z);
-  }
-  sums.z = WarpReduce(sums.z, SumOf());
-  sums.s = WarpReduce(sums.s, SumOf());
-  sums.max = invalid ? NAN : max;
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  HeadSums sums = MergeParts(parts, kReduceWarps);
+  if (threadIdx.x != 0) return;
   sums.score = choice.score;
   sums.choice = choice.id;
   sums.choice_logit = choice.logit;
-  if (lane == 0) batch.sums[index] = sums;
+  batch.partials[static_cast<int64_t>(blockIdx.y) * batch.chunks + chunk] = sums;
 }
 
-__global__ void __launch_bounds__(kReduceThreads) MergeTops(HeadBatch batch) {
+// A warp per request.
+__global__ void __launch_bounds__(kMergeRows * 32)
+    MergeSums(const __grid_constant__ HeadBatch batch) {
+  AllowSuccessor();
+  WaitForPredecessor();
+  const int index = static_cast<int>(blockIdx.x * kMergeRows + threadIdx.x / 32);
+  if (index >= batch.count) return;
+  const HeadSums sums =
+      MergeParts(batch.partials + static_cast<int64_t>(index) * batch.chunks, batch.chunks);
+  if (threadIdx.x % 32 == 0) batch.sums[index] = sums;
+}
+
+__global__ void __launch_bounds__(kReduceThreads)
+    MergeTops(const __grid_constant__ HeadBatch batch) {
+  AllowSuccessor();
+  WaitForPredecessor();
   const HeadRequest& request = batch.requests[blockIdx.x];
   if (request.top_list < 0) return;
   const RankKey* const parts =
@@ -304,18 +353,17 @@ Status ReduceSlice(Stream stream, const HeadBatch& batch, const float* logits, i
                    int64_t begin, int64_t count) {
   const dim3 grid(static_cast<unsigned>((count + kHeadChunk - 1) / kHeadChunk),
                   static_cast<unsigned>(batch.count));
-  ReduceChunk<<<grid, kReduceThreads, 0, stream>>>(
-      batch, logits, stride, static_cast<int32_t>(begin), static_cast<int32_t>(count));
-  return LaunchStatus("reducing logits");
+  return LaunchOverlapped("reducing logits", ReduceChunk, grid, kReduceThreads, 0, stream, batch,
+                          logits, stride, static_cast<int32_t>(begin), static_cast<int32_t>(count));
 }
 
 Status MergeChunks(Stream stream, const HeadBatch& batch) {
   const auto blocks = static_cast<unsigned>((batch.count + kMergeRows - 1) / kMergeRows);
-  MergeSums<<<blocks, kMergeRows * 32, 0, stream>>>(batch);
-  TESSERA_RETURN_IF_ERROR(LaunchStatus("merging chunks of logits"));
+  TESSERA_RETURN_IF_ERROR(LaunchOverlapped("merging chunks of logits", MergeSums, blocks,
+                                           kMergeRows * 32, 0, stream, batch));
   if (batch.lists == 0) return OkStatus();
-  MergeTops<<<static_cast<unsigned>(batch.count), kReduceThreads, 0, stream>>>(batch);
-  return LaunchStatus("merging lists of the best ids");
+  return LaunchOverlapped("merging lists of the best ids", MergeTops,
+                          static_cast<unsigned>(batch.count), kReduceThreads, 0, stream, batch);
 }
 
 }  // namespace tessera::cuda

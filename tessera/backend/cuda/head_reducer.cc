@@ -32,12 +32,13 @@ float LogitOfKey(RankKey key) {
   return std::bit_cast<float>(BitsOfOrdered(static_cast<uint32_t>(key >> 32)));
 }
 
-// Ascending, each id once, with all of its flags.
-void Normalise(std::vector<uint32_t>* edits) {
-  std::sort(edits->begin(), edits->end());
-  size_t kept = 0;
-  for (const uint32_t edit : *edits) {
-    if (kept > 0 && (*edits)[kept - 1] / 8 == edit / 8) {
+// Edits from `begin` on: ascending, each id once, with all of its flags.
+void Normalise(std::vector<uint32_t>* edits, size_t begin) {
+  std::sort(edits->begin() + static_cast<std::ptrdiff_t>(begin), edits->end());
+  size_t kept = begin;
+  for (size_t i = begin; i < edits->size(); ++i) {
+    const uint32_t edit = (*edits)[i];
+    if (kept > begin && (*edits)[kept - 1] / 8 == edit / 8) {
       (*edits)[kept - 1] |= edit;
     } else {
       (*edits)[kept++] = edit;
@@ -64,24 +65,33 @@ T* At(void* block, size_t at) {
 
 }  // namespace
 
-std::vector<uint32_t> HeadReducer::EditsOf(const ops::RowRequest& request) {
+// Requests with equal edits share them: those of a spec, and neighbours with one history.
+HeadReducer::EditRange HeadReducer::EditsOf(const ops::RowRequest& request) {
   const ops::SamplingSpec& spec = *request.sampling;
-  auto found = std::find_if(specs_.begin(), specs_.end(),
-                            [&](const SpecEdits& entry) { return entry.spec == &spec; });
-  if (found == specs_.end()) {
-    SpecEdits entry = {.spec = &spec, .edits = {}};
-    Append(spec.suppressed, kSuppress, &entry.edits);
-    Append(spec.banned, kBan, &entry.edits);
-    Normalise(&entry.edits);
-    specs_.push_back(std::move(entry));
-    found = specs_.end() - 1;
+  const auto from = [&](size_t begin) {
+    Normalise(&edits_, begin);
+    return EditRange{static_cast<int32_t>(begin), static_cast<int32_t>(edits_.size() - begin)};
+  };
+  const auto [found, is_new] = specs_.try_emplace(&spec);
+  if (is_new) {
+    const size_t begin = edits_.size();
+    Append(spec.suppressed, kSuppress, &edits_);
+    Append(spec.banned, kBan, &edits_);
+    found->second.edits = from(begin);
   }
-  std::vector<uint32_t> edits = found->edits;
-  if (spec.repetition_penalty != 1 && !request.history.empty()) {
-    Append(request.history, kPenalise, &edits);
-    Normalise(&edits);
+  SpecEdits& entry = found->second;
+  if (spec.repetition_penalty == 1 || request.history.empty()) return entry.edits;
+  if (entry.history.data() != request.history.data() ||
+      entry.history.size() != request.history.size()) {
+    const size_t begin = edits_.size();
+    edits_.resize(begin + static_cast<size_t>(entry.edits.count));
+    std::copy_n(edits_.begin() + entry.edits.begin, entry.edits.count,
+                edits_.begin() + static_cast<std::ptrdiff_t>(begin));
+    Append(request.history, kPenalise, &edits_);
+    entry.history = request.history;
+    entry.with_history = from(begin);
   }
-  return edits;
+  return entry.with_history;
 }
 
 // Which requests are reduced together, and what the GPU is told of each.
@@ -96,8 +106,10 @@ void HeadReducer::Plan(std::span<const ops::RowRequest> requests) {
   const auto tile_of = [&](size_t i) { return requests[i].row / tile_rows_; };
   order_.resize(requests.size());
   std::iota(order_.begin(), order_.end(), size_t{0});
-  std::stable_sort(order_.begin(), order_.end(),
-                   [&](size_t a, size_t b) { return tile_of(a) < tile_of(b); });
+  const auto earlier = [&](size_t a, size_t b) { return tile_of(a) < tile_of(b); };
+  if (!std::is_sorted(order_.begin(), order_.end(), earlier)) {
+    std::stable_sort(order_.begin(), order_.end(), earlier);
+  }
 
   specs_.clear();
   placed_.clear();
@@ -122,7 +134,7 @@ void HeadReducer::Plan(std::span<const ops::RowRequest> requests) {
                           .kept = 0});
     }
     Batch& batch = batches_.back();
-    const std::vector<uint32_t> edits = EditsOf(request);
+    const EditRange edits = EditsOf(request);
     const double temperature = spec.temperature > 0 ? spec.temperature : 0;
     const auto row_begin = static_cast<int32_t>(batch.tile * tile_rows_);
     placed_.push_back(
@@ -134,8 +146,8 @@ void HeadReducer::Plan(std::span<const ops::RowRequest> requests) {
          .seed = request.key.seed,
          .position = static_cast<uint32_t>(request.key.position),
          .step = static_cast<uint32_t>(request.key.step),
-         .edit_begin = static_cast<int32_t>(edits_.size()),
-         .edit_count = static_cast<int32_t>(edits.size()),
+         .edit_begin = edits.begin,
+         .edit_count = edits.count,
          .probe_begin = static_cast<int32_t>(probes_.size()),
          .probe_count = static_cast<int32_t>(request.probe.size()),
          .top_list = lists ? static_cast<int32_t>(batch.lists) : -1,
@@ -147,7 +159,6 @@ void HeadReducer::Plan(std::span<const ops::RowRequest> requests) {
          .min_p_floor = spec.min_p > 0
                             ? std::log(double{spec.min_p}) * (temperature > 0 ? temperature : 1)
                             : -std::numeric_limits<double>::infinity()});
-    edits_.insert(edits_.end(), edits.begin(), edits.end());
     probes_.insert(probes_.end(), request.probe.begin(), request.probe.end());
     ++batch.count;
     batch.lists += lists;

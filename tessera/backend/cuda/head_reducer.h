@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "tessera/backend/cuda/head_kernels.h"
@@ -42,10 +43,13 @@ class HeadReducer {
   Status Collect(std::span<ops::RowStats> stats) const;
 
  private:
-  // Ids a spec edits whatever the row, ascending.
+  struct EditRange {  // of edits_
+    int32_t begin = 0, count = 0;
+  };
+  // What a spec edits whatever the row, and together with the history met last.
   struct SpecEdits {
-    const ops::SamplingSpec* spec;
-    std::vector<uint32_t> edits;
+    EditRange edits, with_history;
+    std::span<const ops::TokenId> history;
   };
   // Requests in the order of order_, whose rows lie in one tile.
   struct Batch {
@@ -60,7 +64,7 @@ class HeadReducer {
     size_t sums, tops, filtered, probe_logits, results_end;
   };
 
-  std::vector<uint32_t> EditsOf(const ops::RowRequest& request);
+  EditRange EditsOf(const ops::RowRequest& request);
   void Plan(std::span<const ops::RowRequest> requests);
   Status Reserve(Stream stream);
   Status Multiply(Stream stream, const HeadRows& x, int64_t tile, int64_t begin, int64_t count,
@@ -75,7 +79,7 @@ class HeadReducer {
   WeightView head_;
   int64_t rows_ = 0, padded_rows_ = 0, tile_rows_ = 0;
   std::span<const ops::RowRequest> requests_;
-  std::vector<SpecEdits> specs_;
+  std::unordered_map<const ops::SamplingSpec*, SpecEdits> specs_;
   std::vector<size_t> order_;        // requests by tile
   std::vector<HeadRequest> placed_;  // in that order
   std::vector<uint32_t> edits_;
