@@ -6,7 +6,7 @@
 //     -o attention_check
 //   attention_check small   few cases, for compute-sanitizer
 //   attention_check check   all cases
-//   attention_check time    LLaDA-8B, Qwen3 and Qwen2
+//   attention_check time    LLaDA-8B, Qwen3 and Qwen2; or one case, by its number from 0
 //   attention_check         all cases, then the timings
 #include <cstring>
 #include <string_view>
@@ -218,10 +218,10 @@ Gpu OpenFirstGpu() {
           .capability = properties.major * 10 + properties.minor};
 }
 
-int Main(std::string_view mode) {
+int Main(std::string_view mode, int only) {
   const Gpu gpu = OpenFirstGpu();
   if (mode != "time") CheckAll(gpu, mode == "small");
-  if (mode == "time" || mode.empty()) TimeAll(gpu);
+  if (mode == "time" || mode.empty()) TimeAll(gpu, only);
   std::printf("%s\n", failures == 0 ? "PASS" : "FAIL");
   return failures == 0 ? 0 : 1;
 }
@@ -229,4 +229,6 @@ int Main(std::string_view mode) {
 }  // namespace
 }  // namespace tessera::cuda
 
-int main(int argc, char** argv) { return tessera::cuda::Main(argc > 1 ? argv[1] : ""); }
+int main(int argc, char** argv) {
+  return tessera::cuda::Main(argc > 1 ? argv[1] : "", argc > 2 ? std::atoi(argv[2]) : -1);
+}

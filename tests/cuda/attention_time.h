@@ -120,7 +120,8 @@ inline void Time(const Gpu& gpu, const Shape& shape) {
   Must(cudaStreamDestroy(stream));
 }
 
-inline void TimeAll(const Gpu& gpu) {
+// Case `only`, or all when it is negative.
+inline void TimeAll(const Gpu& gpu, int only) {
   constexpr Heads kLlada = {32, 32, 128}, kQwen3 = {32, 8, 128}, kQwen2 = {28, 4, 128};
   const Shape shapes[] = {
       {"LLaDA 32/32", kLlada, 1, 1, 1312, 10},
@@ -141,7 +142,9 @@ inline void TimeAll(const Gpu& gpu) {
       {"Qwen2 28/4", kQwen2, 1, 32, 1312, 10},
       {"Qwen2 28/4", kQwen2, 1, 8192, 8192, 0, MaskRule::kCausal},
   };
-  for (const Shape& shape : shapes) Time(gpu, shape);
+  for (int i = 0; const Shape& shape : shapes) {
+    if (only < 0 || only == i++) Time(gpu, shape);
+  }
 }
 
 }  // namespace tessera::cuda

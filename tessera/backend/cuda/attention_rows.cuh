@@ -17,6 +17,14 @@ __device__ __forceinline__ int32_t VisibleEnd(const DeviceGroup& group, int32_t 
   }
 }
 
+// The same for row `row` of the step.
+__device__ __forceinline__ int32_t VisibleEndOf(const DeviceStep& step, const DeviceGroup& group,
+                                                int32_t row) {
+  const auto rule = static_cast<ops::MaskRule>(group.rule);
+  const bool by_slot = rule == ops::MaskRule::kCausal || rule == ops::MaskRule::kBlockCausal;
+  return by_slot ? VisibleEnd(group, step.slots[row]) : INT_MAX;
+}
+
 __device__ __forceinline__ bool HasFreshKeys(const DeviceGroup& group) {
   return static_cast<ops::MaskRule>(group.rule) == ops::MaskRule::kBits;
 }
@@ -51,6 +59,41 @@ struct BlockRows {
   }
 };
 
+// A row of the result from element `k` on.
+class OutputRow {
+ public:
+  __device__ __forceinline__ OutputRow(const AttentionLaunch& args, int64_t row, int64_t k) {
+    const int64_t width = int64_t{args.heads} * args.kv.format.head_dim;
+    const int32_t padded_rows = args.step.padded_rows;
+    out_ = args.out == nullptr ? nullptr : args.out + row * width + k;
+    packed_ = args.packed == nullptr ? nullptr
+                                     : args.packed + ActivationIndex(row, k, padded_rows, width);
+    // Chunks of a tile follow each other as their blocks of 8 inputs do.
+    stride_ = min(padded_rows, static_cast<int32_t>(kRowTile)) * 8;
+  }
+  // pair(i) becomes elements k + 8 i and the next; k is even.
+  template <int kCount, typename Pair>
+  __device__ __forceinline__ void Store(Pair&& pair) const {
+    if (packed_ != nullptr) {
+      BF16* to = packed_;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i, to += stride_) {
+        const float2 value = pair(i);
+        *reinterpret_cast<__nv_bfloat162*>(to) = __floats2bfloat162_rn(value.x, value.y);
+      }
+    }
+    if (out_ != nullptr) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) *reinterpret_cast<float2*>(out_ + 8 * i) = pair(i);
+    }
+  }
+
+ private:
+  float* out_;
+  BF16* packed_;
+  int32_t stride_;
+};
+
 // Elements k and k + 1 of a row of the result; k and the width are even.
 __device__ __forceinline__ void StoreAttention(const AttentionLaunch& args, int64_t row, int64_t k,
                                                float first, float second) {
@@ -69,6 +112,7 @@ __device__ __forceinline__ void StoreAttention(const AttentionLaunch& args, int6
 __device__ __forceinline__ void StorePadding(const AttentionLaunch& args, int64_t row) {
   const int64_t width = int64_t{args.heads} * args.kv.format.head_dim;
   if (args.packed == nullptr) return;
+#pragma unroll 1
   for (int64_t k = width; k < PaddedInputs(width); ++k) {
     args.packed[ActivationIndex(row, k, args.step.padded_rows, width)] = 0;
   }

@@ -31,30 +31,57 @@ Result<CUtensorMap> MapOf(const void* data, int32_t width, int32_t box_rows) {
 }
 
 template <int kDim, int kGroups, bool kSpread>
-Status Launch(Stream stream, const Gpu& gpu, const AttentionLaunch& args, const PagePlan& plan) {
+cudaLaunchConfig_t Shape(cudaLaunchAttribute (&attributes)[2], int32_t cluster) {
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = static_cast<unsigned>(cluster);
+  config.blockDim = PageShared<kDim, kGroups, kSpread>::kThreads;
+  config.dynamicSmemBytes = sizeof(PageShared<kDim, kGroups, kSpread>);
+  config.attrs = attributes;
+  config.numAttrs = 2;
+  return config;
+}
+
+template <int kDim, int kGroups, bool kSpread>
+Status Prepare() {
   const auto kernel = AttentionStreamKernel<kDim, kGroups, kSpread>;
   constexpr auto kShared = sizeof(PageShared<kDim, kGroups, kSpread>);
   static_assert(kShared <= (kGroups == 1 ? 113 : 227) * 1024);
-  TESSERA_ASSIGN_OR_RETURN(const CUtensorMap keys, MapOf(args.kv.k, kDim, ops::kPageRows));
-  TESSERA_ASSIGN_OR_RETURN(const CUtensorMap values, MapOf(args.kv.v, ops::kPageRows, kDim));
   TESSERA_CUDA_RETURN(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared));
+  TESSERA_CUDA_RETURN(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                           cudaSharedmemCarveoutMaxShared));
+  return OkStatus();
+}
+
+// How many clusters of `cluster` blocks run at a time.
+template <int kDim>
+Result<int32_t> RunningClusters(int32_t cluster) {
+  cudaLaunchAttribute attributes[2];
+  const cudaLaunchConfig_t config = Shape<kDim, 1, true>(attributes, cluster);
+  int clusters = 0;
+  TESSERA_CUDA_RETURN(
+      cudaOccupancyMaxActiveClusters(&clusters, AttentionStreamKernel<kDim, 1, true>, &config));
+  return clusters;
+}
+
+template <int kDim, int kGroups, bool kSpread>
+Status Launch(Stream stream, const Gpu& gpu, const AttentionLaunch& args, const PagePlan& plan) {
+  TESSERA_ASSIGN_OR_RETURN(const CUtensorMap keys, MapOf(args.kv.k, kDim, ops::kPageRows));
+  TESSERA_ASSIGN_OR_RETURN(const CUtensorMap values, MapOf(args.kv.v, ops::kPageRows, kDim));
+  TESSERA_RETURN_IF_ERROR((Prepare<kDim, kGroups, kSpread>()));
   const int32_t windows = (args.step.max_tiles + plan.tiles - 1) / plan.tiles;
   const int64_t works = int64_t{windows} * args.kv.format.kv_heads * plan.chunks;
   const int64_t places = gpu.multiprocessors * (kGroups == 1 ? 2 : 1) / plan.cluster;
   cudaLaunchAttribute attributes[2];
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim = {static_cast<unsigned>(plan.cluster), 1, 1};
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
+  cudaLaunchConfig_t config = Shape<kDim, kGroups, kSpread>(attributes, plan.cluster);
   config.gridDim = static_cast<unsigned>(std::min(works, places) * plan.cluster);
-  config.blockDim = PageShared<kDim, kGroups, kSpread>::kThreads;
-  config.dynamicSmemBytes = kShared;
   config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  TESSERA_CUDA_RETURN(cudaLaunchKernelEx(&config, kernel, args, plan, keys, values));
+  TESSERA_CUDA_RETURN(cudaLaunchKernelEx(&config, AttentionStreamKernel<kDim, kGroups, kSpread>,
+                                         args, plan, keys, values));
   return OkStatus();
 }
 
@@ -70,15 +97,18 @@ Status LaunchDim(Stream stream, const Gpu& gpu, const AttentionLaunch& args) {
     plan.chunks = (folded * plan.tiles + rows - 1) / rows;
     return plan;
   };
-  PagePlan spread = plan_for(kSpreadRows);
+  PagePlan spread = plan_for(kFewRows);
+  // The largest clusters of which there is a place for every work at once.
   const int64_t works = int64_t{step.max_tiles} * kv_heads * spread.chunks;
-  for (spread.cluster = kMaxCluster; works * spread.cluster > gpu.multiprocessors * 2;) {
-    spread.cluster /= 2;
-    if (spread.cluster == 1) break;
+  TESSERA_RETURN_IF_ERROR((Prepare<kDim, 1, true>()));
+  for (spread.cluster = kMaxCluster; spread.cluster > 1; --spread.cluster) {
+    if (works * spread.cluster > gpu.multiprocessors * 2) continue;
+    TESSERA_ASSIGN_OR_RETURN(const int32_t running, RunningClusters<kDim>(spread.cluster));
+    if (works <= running) return Launch<kDim, 1, true>(stream, gpu, args, spread);
   }
-  if (spread.cluster > 1) return Launch<kDim, 1, true>(stream, gpu, args, spread);
-  if (step.max_group_rows <= kAttentionRows && folded <= 64) {
-    return Launch<kDim, 1, false>(stream, gpu, args, PagePlan());  // a tile each
+  spread.cluster = 1;
+  if (folded <= kFewRows && step.max_group_rows <= kAttentionRows) {
+    return Launch<kDim, 1, false>(stream, gpu, args, spread);
   }
   return Launch<kDim, 2, false>(stream, gpu, args, plan_for(128));
 }

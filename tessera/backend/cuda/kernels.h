@@ -47,7 +47,7 @@ struct DeviceStep {
   int32_t padded_rows;        // launch bounds are those of the bucket...
   int32_t max_tiles;          // attention tiles that the bucket allows
   int32_t max_keys;           // largest DeviceGroup::keys that the bucket allows
-  int32_t max_group_rows;     // rows of its largest group: 8, kAttentionRows or padded_rows
+  int32_t max_group_rows;     // of a group; padded_rows, or at most kAttentionRows
   const int32_t* counts;      // ...actual numbers: [0] rows, [1] groups, [2] tiles, [3] outputs
   const int32_t* tokens;      // [padded_rows]
   const int32_t* slots;       // [padded_rows]

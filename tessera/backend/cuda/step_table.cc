@@ -84,9 +84,9 @@ void StepTable::Set(const StepInput& input) {
              static_cast<int32_t>(tiles_.size()), static_cast<int32_t>(outputs)};
   max_keys_ = static_cast<int32_t>(
       std::bit_ceil(static_cast<uint32_t>(std::max(most_keys, kAttentionSplit))));
-  max_group_rows_ = most_rows <= 8                ? 8
-                    : most_rows <= kAttentionRows ? kAttentionRows
-                                                  : static_cast<int32_t>(padded);
+  max_group_rows_ = static_cast<int32_t>(
+      most_rows <= kAttentionRows ? std::bit_ceil(static_cast<uint32_t>(std::max(most_rows, 1)))
+                                  : padded);
   tiles_.resize(std::bit_ceil(std::max<size_t>(tiles_.size(), 1)));
   PadToRoom(&groups_, group_room, 8);
   PadToRoom(&pages_, page_room, 64);
