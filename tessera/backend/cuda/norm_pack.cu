@@ -1,8 +1,7 @@
 // Packed activations from f32 rows, with and without RMSNorm.
-#include <cuda_bf16.h>
-
 #include "tessera/backend/cuda/kernels.h"
 #include "tessera/backend/cuda/launch.cuh"
+#include "tessera/backend/cuda/stores.cuh"
 #include "tessera/backend/cuda/sums.cuh"
 
 namespace tessera::cuda {
@@ -10,35 +9,36 @@ namespace {
 
 constexpr int kBlock = 8;  // inputs of a row that lie side by side when packed: one lane's share
 
-// Inputs k .. k + 7 of a row, zeros beyond its width.
+// Inputs k .. k + 7 of a row, zeros beyond its width. kWhole: rows end with whole blocks and are
+// aligned to 16 bytes, so that the loads of a loop need not wait for branches.
+template <bool kWhole>
 __device__ __forceinline__ void LoadBlock(const float* row, int64_t k, int64_t width, float* out) {
   const float* from = row + k;
-  if (k + kBlock <= width && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+  if constexpr (kWhole) {
     const float4 low = reinterpret_cast<const float4*>(from)[0];
     const float4 high = reinterpret_cast<const float4*>(from)[1];
     out[0] = low.x, out[1] = low.y, out[2] = low.z, out[3] = low.w;
     out[4] = high.x, out[5] = high.y, out[6] = high.z, out[7] = high.w;
-    return;
-  }
+  } else {
 #pragma unroll
-  for (int i = 0; i < kBlock; ++i) out[i] = k + i < width ? from[i] : 0.f;
+    for (int i = 0; i < kBlock; ++i) out[i] = k + i < width ? from[i] : 0.f;
+  }
+}
+// Whether all rows that begin at multiples of `width` behind `rows` are whole, padding included.
+bool Whole(const float* rows, int64_t width) {
+  return width % PaddedInputs(1) == 0 && reinterpret_cast<uintptr_t>(rows) % 16 == 0;
 }
 
 __device__ __forceinline__ void StoreBlock(const float* value, BF16* packed) {
-  uint4 bits;
-  auto* pairs = reinterpret_cast<__nv_bfloat162*>(&bits);
-#pragma unroll
-  for (int i = 0; i < kBlock / 2; ++i) {
-    pairs[i] = __floats2bfloat162_rn(value[2 * i], value[2 * i + 1]);
-  }
-  *reinterpret_cast<uint4*>(packed) = bits;
+  StoreWords(packed, PackBF16(value[0], value[1]), PackBF16(value[2], value[3]),
+             PackBF16(value[4], value[5]), PackBF16(value[6], value[7]));
 }
 
 // A warp packs 4 rows x one chunk of 64 inputs, so that reads and writes fill whole sectors; the
 // four warps of a block take neighbouring chunks.
 constexpr int kPackRows = 4, kPackWarps = 4;
 
-template <bool kNorm>
+template <bool kNorm, bool kWhole>
 __global__ void __launch_bounds__(kPackWarps * 32)
     PackKernel(const __grid_constant__ NormPackLaunch args) {
   const int lane = static_cast<int>(threadIdx.x % 32);
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kPackWarps * 32)
   float value[kBlock] = {};
   AllowSuccessor();
   WaitForPredecessor();
-  if (known) LoadBlock(args.hidden + row * args.width, k, args.width, value);
+  if (known) LoadBlock<kWhole>(args.hidden + row * args.width, k, args.width, value);
   if constexpr (kNorm) {
     float squares = 0;
 #pragma unroll
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kPackWarps * 32)
       args.square_sums[chunk * padded_rows + row] = squares;
     }
     float weight[kBlock];
-    LoadBlock(args.norm_weight, k, args.width, weight);
+    LoadBlock<kWhole>(args.norm_weight, k, args.width, weight);
 #pragma unroll
     for (int i = 0; i < kBlock; ++i) value[i] *= weight[i];
   }
@@ -72,14 +72,16 @@ Status LaunchPack(Stream stream, const NormPackLaunch& args) {
   if (args.rows == 0) return OkStatus();
   const dim3 grid(static_cast<unsigned>(RoundUp(args.rows, kPackRows) / kPackRows),
                   static_cast<unsigned>(PaddedInputs(args.width) / (kPackWarps * kChunk)));
-  return LaunchOverlapped("packing activations", PackKernel<kNorm>, grid, kPackWarps * 32, 0,
-                          stream, args);
+  const bool whole = Whole(args.hidden, args.width) && Whole(args.norm_weight, args.width);
+  const auto kernel = whole ? PackKernel<kNorm, true> : PackKernel<kNorm, false>;
+  return LaunchOverlapped("packing activations", kernel, grid, kPackWarps * 32, 0, stream, args);
 }
 
 // A block per 4 packed rows, shared among its warps as above. Rows are read twice, the second time
 // from L1.
 constexpr int kGatherWarps = 16;
 
+template <bool kWhole>
 __global__ void __launch_bounds__(kGatherWarps * 32)
     GatherNormPackKernel(const int32_t* rows, int64_t count, int64_t width, const float* hidden,
                          const float* norm_weight, float eps, BF16* packed) {
@@ -96,7 +98,7 @@ __global__ void __launch_bounds__(kGatherWarps * 32)
   float squares = 0;
 #pragma unroll 4
   for (int64_t k = first; k < width; k += kStride) {
-    LoadBlock(from, k, width, value);
+    LoadBlock<kWhole>(from, k, width, value);
 #pragma unroll
     for (int i = 0; i < kBlock; ++i) squares = fmaf(value[i], value[i], squares);
   }
@@ -111,8 +113,8 @@ __global__ void __launch_bounds__(kGatherWarps * 32)
   const int64_t padded_rows = PaddedRows(count);
 #pragma unroll 2
   for (int64_t k = first; k < PaddedInputs(width); k += kStride) {
-    LoadBlock(from, k, width, value);
-    LoadBlock(norm_weight, k, width, weight);
+    LoadBlock<kWhole>(from, k, width, value);
+    LoadBlock<kWhole>(norm_weight, k, width, weight);
 #pragma unroll
     for (int i = 0; i < kBlock; ++i) value[i] = value[i] * scale * weight[i];
     StoreBlock(value, packed + ActivationIndex(row, k, padded_rows, width));
@@ -133,8 +135,10 @@ Status GatherNormPack(Stream stream, const int32_t* rows, int64_t count, int64_t
                       const float* hidden, const float* norm_weight, float eps, BF16* packed) {
   if (count == 0) return OkStatus();
   const auto blocks = static_cast<unsigned>(RoundUp(count, kPackRows) / kPackRows);
-  return LaunchOverlapped("packing chosen rows", GatherNormPackKernel, blocks, kGatherWarps * 32, 0,
-                          stream, rows, count, width, hidden, norm_weight, eps, packed);
+  const bool whole = Whole(hidden, width) && Whole(norm_weight, width);
+  const auto kernel = whole ? GatherNormPackKernel<true> : GatherNormPackKernel<false>;
+  return LaunchOverlapped("packing chosen rows", kernel, blocks, kGatherWarps * 32, 0, stream, rows,
+                          count, width, hidden, norm_weight, eps, packed);
 }
 
 }  // namespace tessera::cuda

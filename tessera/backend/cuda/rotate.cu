@@ -3,6 +3,7 @@
 
 #include "tessera/backend/cuda/kernels.h"
 #include "tessera/backend/cuda/launch.cuh"
+#include "tessera/backend/cuda/stores.cuh"
 
 namespace tessera::cuda {
 namespace {
@@ -21,51 +22,50 @@ __device__ __forceinline__ T Stored(float value) {
   }
 }
 
-// kWide neighbouring elements, read and written at once where memory allows. kWide is 4 or 1.
+// kWide neighbouring elements, aligned to their size, read and written at once. kWide is 4 or 1.
 template <int kWide>
-struct Piece {
+struct alignas(kWide * sizeof(float)) Piece {
   float value[kWide];
 };
 template <int kWide>
 __device__ __forceinline__ Piece<kWide> Load(const float* from) {
-  Piece<kWide> piece;
-  if constexpr (kWide == 4) {
-    if (reinterpret_cast<uintptr_t>(from) % 16 == 0) {
-      const float4 four = *reinterpret_cast<const float4*>(from);
-      return {four.x, four.y, four.z, four.w};
-    }
-  }
-#pragma unroll
-  for (int i = 0; i < kWide; ++i) piece.value[i] = from[i];
-  return piece;
+  return *reinterpret_cast<const Piece<kWide>*>(from);
 }
-template <typename T, int kWide>
-__device__ __forceinline__ void Store(const Piece<kWide>& piece, T* to) {
-  struct alignas(kWide * sizeof(T)) {
-    T value[kWide];
-  } stored;
-#pragma unroll
-  for (int i = 0; i < kWide; ++i) stored.value[i] = Stored<T>(piece.value[i]);
-  if (reinterpret_cast<uintptr_t>(to) % sizeof(stored) == 0) {
-    *reinterpret_cast<decltype(stored)*>(to) = stored;
+template <int kWide>
+__device__ __forceinline__ void Store(const Piece<kWide>& piece, float* to) {
+  if constexpr (kWide == 4) {
+    StoreFour(to, piece.value);
   } else {
-#pragma unroll
-    for (int i = 0; i < kWide; ++i) to[i] = stored.value[i];
+    *to = piece.value[0];
+  }
+}
+template <int kWide>
+__device__ __forceinline__ void Store(const Piece<kWide>& piece, BF16* to) {
+  if constexpr (kWide == 4) {
+    StoreWords(to, PackBF16(piece.value[0], piece.value[1]),
+               PackBF16(piece.value[2], piece.value[3]));
+  } else {
+    *to = Stored<BF16>(piece.value[0]);
   }
 }
 
-// The pages of K or V of a row's sequence, at the row's page.
-template <typename T>
-__device__ __forceinline__ T* PageOf(const RotateLaunch& args, void* pages, int row, int slot) {
-  const DeviceStep& step = args.step;
-  const int first = step.groups[step.row_group[row]].page_begin;
-  const int64_t number = step.pages[first + slot / ops::kPageRows];
-  return static_cast<T*>(pages) +
-         number * args.kv.format.kv_heads * ops::kPageRows * args.kv.format.head_dim;
-}
-__device__ __forceinline__ bool IsStored(const DeviceStep& step, int row) {
-  return row < step.padded_rows && step.slots[row] >= 0 && step.row_group[row] >= 0;
-}
+// Where a row of a step goes. Rows of no group are surplus.
+struct RowPlace {
+  int slot, group;
+  __device__ __forceinline__ RowPlace(const DeviceStep& step, int row)
+      : slot(row < step.padded_rows ? step.slots[row] : -1),
+        group(row < step.padded_rows ? step.row_group[row] : -1) {}
+  __device__ __forceinline__ bool stored() const { return slot >= 0 && group >= 0; }
+  __device__ __forceinline__ int key() const { return slot % ops::kPageRows; }
+  // The page of K or V, `pages`, that the row is stored to.
+  template <typename T>
+  __device__ __forceinline__ T* Page(const RotateLaunch& args, void* pages) const {
+    const int first = args.step.groups[group].page_begin;
+    const int64_t number = args.step.pages[first + slot / ops::kPageRows];
+    return static_cast<T*>(pages) +
+           number * args.kv.format.kv_heads * ops::kPageRows * args.kv.format.head_dim;
+  }
+};
 
 // How a block shares the heads of Q and K of one row: teams of `lanes` threads, kTeamHeads heads
 // each, that use the same sines and cosines. A thread holds kPairs pairs of pieces of a head: pairs
@@ -96,40 +96,38 @@ __device__ __forceinline__ void RotateHeads(const RotateLaunch& args, const Team
   const int teams = kThreads / plan.lanes;
   const int first_head =
       block % plan.row_blocks * plan.block_heads + static_cast<int>(threadIdx.x) / plan.lanes;
-  const bool stored = IsStored(step, row);
-  const int slot = stored ? step.slots[row] : 0;
-
-  int first[kPairs<kWide>], second[kPairs<kWide>];
-  Piece<kWide> cos[kPairs<kWide>], sin[kPairs<kWide>];
+  const RowPlace place(step, row);
   const float* cos_sin =
       args.cos_sin + int64_t{args.by_position ? step.positions[row] : row} * args.rotary_dim;
+  WaitForPredecessor();
+  if (!place.stored()) return;
+
+  // The loads that take longest come first.
+  float* const qkv = args.qkv + int64_t{row} * (heads + 2 * kv_heads) * dim;
+  int first[kPairs<kWide>], second[kPairs<kWide>];
+  Piece<kWide> a[kTeamHeads][kPairs<kWide>] = {}, b[kTeamHeads][kPairs<kWide>] = {};
 #pragma unroll
   for (int i = 0; i < kPairs<kWide>; ++i) {
     const int p = i * plan.lanes + lane;
     first[i] = kWide * (p < half ? p : 2 * p);
     second[i] = kWide * (p < half ? p + half : 2 * p + 1);
-    if (stored && p < half) {
-      cos[i] = Load<kWide>(cos_sin + kWide * p);
-      sin[i] = Load<kWide>(cos_sin + kWide * (half + p));
-    }
-  }
-  T* const page = stored ? PageOf<T>(args, args.kv.k, row, slot) : nullptr;
-  WaitForPredecessor();
-  if (!stored) return;
-
-  float* const qkv = args.qkv + int64_t{row} * (heads + 2 * kv_heads) * dim;
-  Piece<kWide> a[kTeamHeads][kPairs<kWide>], b[kTeamHeads][kPairs<kWide>];
 #pragma unroll
-  for (int h = 0; h < kTeamHeads; ++h) {
-    const int head = first_head + h * teams;
-#pragma unroll
-    for (int i = 0; i < kPairs<kWide>; ++i) {
-      a[h][i] = b[h][i] = {};
-      if (head >= heads + kv_heads || i * plan.lanes + lane >= pairs) continue;
+    for (int h = 0; h < kTeamHeads; ++h) {
+      const int head = first_head + h * teams;
+      if (head >= heads + kv_heads || p >= pairs) continue;
       a[h][i] = Load<kWide>(qkv + head * dim + first[i]);
       b[h][i] = Load<kWide>(qkv + head * dim + second[i]);
     }
   }
+  Piece<kWide> cos[kPairs<kWide>], sin[kPairs<kWide>];
+#pragma unroll
+  for (int i = 0; i < kPairs<kWide>; ++i) {
+    const int p = i * plan.lanes + lane;
+    if (p >= half) continue;
+    cos[i] = Load<kWide>(cos_sin + kWide * p);
+    sin[i] = Load<kWide>(cos_sin + kWide * (half + p));
+  }
+  T* const page = place.Page<T>(args, args.kv.k);
 #pragma unroll
   for (int h = 0; h < kTeamHeads; ++h) {
     const int head = first_head + h * teams;
@@ -178,7 +176,7 @@ __device__ __forceinline__ void RotateHeads(const RotateLaunch& args, const Team
         Store(a[h][i], qkv + head * dim + first[i]);
         Store(b[h][i], qkv + head * dim + second[i]);
       } else {
-        T* const to = page + KeyIndex(head - heads, slot % ops::kPageRows, 0, dim);
+        T* const to = page + KeyIndex(head - heads, place.key(), 0, dim);
         Store(a[h][i], to + first[i]);
         Store(b[h][i], to + second[i]);
       }
@@ -189,6 +187,7 @@ __device__ __forceinline__ void RotateHeads(const RotateLaunch& args, const Team
 // V of one head and 32 rows goes through shared memory, from which each lane writes the column of a
 // row: where rows have neighbouring slots, a warp writes a contiguous piece of a page.
 constexpr int kTileRows = 32;
+constexpr int kWarpRows = kTileRows / kWarps;
 
 template <typename T, int kWide>
 __device__ __forceinline__ void StoreValues(const RotateLaunch& args, int block) {
@@ -200,31 +199,31 @@ __device__ __forceinline__ void StoreValues(const RotateLaunch& args, int block)
   const int stride = dim / kElements | 1;  // odd: the banks of a column differ
   const int first_row = block / kv_heads * kTileRows, kv_head = block % kv_heads;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  const bool stored = IsStored(step, first_row + lane);
-  T* to = nullptr;
-  if (stored) {
-    const int slot = step.slots[first_row + lane];
-    to = PageOf<T>(args, args.kv.v, first_row + lane, slot) +
-         ValueIndex(kv_head, slot % ops::kPageRows, 0, dim);
-  }
-  const uint32_t rows = __ballot_sync(0xffffffff, stored);
+  const RowPlace place(step, first_row + lane);
+  const uint32_t rows = __ballot_sync(0xffffffff, place.stored());
   WaitForPredecessor();
+  for (int d = lane * kWide; d < dim; d += 32 * kWide) {
+    Piece<kWide> piece[kWarpRows] = {};
 #pragma unroll
-  for (int i = 0; i < kTileRows / kWarps; ++i) {
-    const int r = warp + i * kWarps;
-    if ((rows >> r & 1) == 0) continue;
-    const float* from =
-        args.qkv +
-        (int64_t{first_row + r} * (heads + 2 * kv_heads) + heads + kv_heads + kv_head) * dim;
-    T* const line = reinterpret_cast<T*>(words + r * stride);
-    for (int d = lane * kWide; d < dim; d += 32 * kWide) {
-      const Piece<kWide> piece = Load<kWide>(from + d);
+    for (int i = 0; i < kWarpRows; ++i) {
+      const int r = warp + i * kWarps;
+      if ((rows >> r & 1) == 0) continue;
+      piece[i] = Load<kWide>(
+          args.qkv +
+          (int64_t{first_row + r} * (heads + 2 * kv_heads) + heads + kv_heads + kv_head) * dim + d);
+    }
 #pragma unroll
-      for (int j = 0; j < kWide; ++j) line[d + j] = Stored<T>(piece.value[j]);
+    for (int i = 0; i < kWarpRows; ++i) {
+      T* const line = reinterpret_cast<T*>(words + (warp + i * kWarps) * stride);
+#pragma unroll
+      for (int j = 0; j < kWide; ++j) line[d + j] = Stored<T>(piece[i].value[j]);
     }
   }
+  T* const to = place.stored()
+                    ? place.Page<T>(args, args.kv.v) + ValueIndex(kv_head, place.key(), 0, dim)
+                    : nullptr;
   __syncthreads();
-  if (!stored) return;
+  if (!place.stored()) return;
 #pragma unroll 4
   for (int word = warp; word < dim / kElements; word += kWarps) {
     const uint32_t bits = words[lane * stride + word];
@@ -263,7 +262,10 @@ Status LaunchRotate(Stream stream, const RotateLaunch& args) {
 
 template <typename T>
 Status LaunchRotate(Stream stream, const RotateLaunch& args) {
-  const bool wide = args.kv.format.head_dim % 8 == 0 && args.rotary_dim % 8 == 0;
+  const auto aligned = [](const float* row) { return reinterpret_cast<uintptr_t>(row) % 16 == 0; };
+  const bool wide = args.kv.format.head_dim % 8 == 0 && args.rotary_dim % 8 == 0 &&
+                    aligned(args.qkv) && aligned(args.cos_sin) && aligned(args.q_norm) &&
+                    aligned(args.k_norm);
   return wide ? LaunchRotate<T, 4>(stream, args) : LaunchRotate<T, 1>(stream, args);
 }
 
@@ -272,6 +274,8 @@ Status LaunchRotate(Stream stream, const RotateLaunch& args) {
 template <typename T>
 __global__ void __launch_bounds__(kMaxHeadDim)
     KvCopyKernel(const __grid_constant__ ops::KvLayer kv, const int32_t* moves, int64_t count) {
+  AllowSuccessor();
+  WaitForPredecessor();
   const int64_t dim = kv.format.head_dim, head = blockIdx.x, d = threadIdx.x;
   if (d >= dim) return;
   const bool is_v = blockIdx.y == 1;
@@ -302,12 +306,10 @@ Status KvCopy(Stream stream, const ops::KvLayer& kv, const int32_t* moves, int64
   if (count == 0) return OkStatus();
   TESSERA_RETURN_IF_ERROR(CheckFormat(kv.format));
   const dim3 grid(static_cast<unsigned>(kv.format.kv_heads), 2);
-  if (kv.format.type == ops::KvType::kF32) {
-    KvCopyKernel<float><<<grid, kMaxHeadDim, 0, stream>>>(kv, moves, count);
-  } else {
-    KvCopyKernel<BF16><<<grid, kMaxHeadDim, 0, stream>>>(kv, moves, count);
-  }
-  return LaunchStatus("copying keys and values");
+  const auto kernel =
+      kv.format.type == ops::KvType::kF32 ? KvCopyKernel<float> : KvCopyKernel<BF16>;
+  return LaunchOverlapped("copying keys and values", kernel, grid, kMaxHeadDim, 0, stream, kv,
+                          moves, count);
 }
 
 }  // namespace tessera::cuda

@@ -4,6 +4,7 @@
 #include "tessera/backend/cuda/kernels.h"
 #include "tessera/backend/cuda/launch.cuh"
 #include "tessera/backend/cuda/packed_weight.cuh"
+#include "tessera/backend/cuda/stores.cuh"
 #include "tessera/backend/cuda/sums.cuh"
 
 namespace tessera::cuda {
@@ -34,9 +35,8 @@ __global__ void __launch_bounds__(kThreads)
   if (k >= width) return;
   float* const to = out + int64_t{blockIdx.x} * width + k;
   if (k + kWeightBlock <= width && reinterpret_cast<uintptr_t>(to) % 16 == 0) {
-    auto* const quads = reinterpret_cast<float4*>(to);
-    quads[0] = make_float4(value[0], value[1], value[2], value[3]);
-    quads[1] = make_float4(value[4], value[5], value[6], value[7]);
+    StoreFour(to, value);
+    StoreFour(to + 4, value + 4);
   } else {
 #pragma unroll
     for (int i = 0; i < kWeightBlock; ++i) {
