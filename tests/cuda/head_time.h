@@ -38,7 +38,7 @@ struct Reduction {
     const auto count = static_cast<int64_t>(table.size());
     const int64_t chunks = RoundUp(kVocab, kHeadChunk) / kHeadChunk;
     const bool keeps = table[0].kept >= 0;
-    partials = Allocate(rig, count * chunks * static_cast<int64_t>(sizeof(HeadSums)));
+    partials = Allocate(rig, count * chunks * kChunkParts * static_cast<int64_t>(sizeof(HeadSums)));
     sums = Allocate(rig, count * static_cast<int64_t>(sizeof(HeadSums)));
     kept = Allocate(rig, keeps ? count * chunks * kHeadChunk * 4 : 0);
     filtered = Allocate(rig, count * static_cast<int64_t>(sizeof(FilteredSums)));
@@ -125,7 +125,7 @@ inline void TimeSlices(Rig& rig, double rate, const RepeatedHead& head, int32_t 
   const Reduction reduction(rig, table);
   const double floor = std::max(static_cast<double>(kVocab * kWidth) * 2 / rate,
                                 2.0 * rows * static_cast<double>(kVocab * kWidth) / 780e12);
-  for (const int64_t slice : {kHeadSlice, 2 * kHeadSlice, 4 * kHeadSlice}) {
+  for (const int64_t slice : {kHeadSlice / 2, kHeadSlice, 2 * kHeadSlice}) {
     double seconds[2];
     for (const bool reduce : {false, true}) {
       seconds[reduce] = SecondsPerLaunch(rig, [&](int) {

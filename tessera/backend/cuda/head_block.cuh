@@ -14,13 +14,13 @@ inline constexpr uint32_t kAllLanes = 0xffffffffu;
 struct MaxOf {
   template <typename T>
   __device__ T operator()(T a, T b) const {
-    return a < b ? b : a;
+    return ::max(a, b);
   }
 };
 struct MinOf {
   template <typename T>
   __device__ T operator()(T a, T b) const {
-    return b < a ? b : a;
+    return ::min(a, b);
   }
 };
 struct SumOf {
@@ -51,6 +51,23 @@ __device__ __forceinline__ T BlockReduce(T value, T identity, Op op) {
   if (lane == 0) parts[threadIdx.x / 32] = value;
   __syncthreads();
   return WarpReduce(lane < warps ? parts[lane] : identity, op);
+}
+
+// The sum of this thread's value and those of all threads before it; every thread must call it.
+template <typename T>
+__device__ __forceinline__ T BlockScan(T value) {
+  __shared__ T parts[32];
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+#pragma unroll
+  for (int lanes = 1; lanes < 32; lanes *= 2) {
+    const T before = __shfl_up_sync(kAllLanes, value, lanes);
+    if (lane >= lanes) value += before;
+  }
+  __syncthreads();  // the call before may still read
+  if (lane == 31) parts[warp] = value;
+  __syncthreads();
+  for (int i = 0; i < warp; ++i) value += parts[i];
+  return value;
 }
 
 // 2^value to 22 bits or so, 0 below 2^-126.

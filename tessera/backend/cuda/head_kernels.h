@@ -12,8 +12,9 @@
 namespace tessera::cuda {
 
 inline constexpr int32_t kHeadChunk = 4096;
-inline constexpr int64_t kHeadSlice = 8 * kHeadChunk;  // features of one product
-inline constexpr int32_t kHeadTop = 64;                // longest list of best ids
+inline constexpr int32_t kChunkParts = 8;               // partial sums of a chunk
+inline constexpr int64_t kHeadSlice = 16 * kHeadChunk;  // features of one product
+inline constexpr int32_t kHeadTop = 64;                 // longest list of best ids
 static_assert(kHeadSlice % kBand == 0);
 
 // What happens to one id of a request: id * 8 + flags. The edits of a request ascend, each id once.
@@ -68,7 +69,7 @@ struct HeadBatch {
   int32_t count = 0;
   int32_t lists = 0, kept_rows = 0;  // requests with a list of best ids, with kept logits
   int32_t chunks = 0;                // of the vocabulary
-  HeadSums* partials = nullptr;      // [count][chunks]
+  HeadSums* partials = nullptr;      // [count][chunks][kChunkParts]
   RankKey* partial_tops = nullptr;   // [lists][chunks][kHeadTop]
   float* kept = nullptr;             // [kept_rows][chunks * kHeadChunk]
   HeadSums* sums = nullptr;          // [count]

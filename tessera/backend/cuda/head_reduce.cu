@@ -1,4 +1,6 @@
 // Reduces chunks of logits, and merges what the chunks of a row leave.
+#include <utility>
+
 #include "tessera/backend/cuda/head_block.cuh"
 #include "tessera/backend/cuda/launch.cuh"
 
@@ -8,33 +10,31 @@ namespace {
 constexpr int kReduceThreads = 256;
 constexpr int kQuads = kHeadChunk / kReduceThreads / 4;  // of a thread, in four neighbouring ids
 constexpr int kValues = 4 * kQuads;
-constexpr int kReduceWarps = kReduceThreads / 32;
-constexpr int kMergeRows = 4;  // requests of one block, a warp each
+static_assert(kReduceThreads / 32 == kChunkParts);
+constexpr int kMergeWarps = 8;
 
 // Value i of this thread lies here in the chunk.
 __device__ __forceinline__ int PlaceOfValue(int i) {
   return (i / 4 * kReduceThreads + static_cast<int>(threadIdx.x)) * 4 + i % 4;
 }
 
-// -inf behind `count`.
-__device__ __forceinline__ void LoadValues(const float* logits, int count, bool aligned,
+// -inf behind `count`. `whole`: there is nothing behind, and memory is aligned.
+__device__ __forceinline__ void LoadValues(const float* logits, int count, bool whole,
                                            float (&values)[kValues]) {
+  if (whole) {
 #pragma unroll
-  for (int quad = 0; quad < kQuads; ++quad) {
-    const int at = PlaceOfValue(4 * quad);
-    float4 four = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-    if (aligned && at + 4 <= count) {
-      four = *reinterpret_cast<const float4*>(logits + at);
-    } else {
-      if (at < count) four.x = logits[at];
-      if (at + 1 < count) four.y = logits[at + 1];
-      if (at + 2 < count) four.z = logits[at + 2];
-      if (at + 3 < count) four.w = logits[at + 3];
+    for (int quad = 0; quad < kQuads; ++quad) {
+      const float4 four = *reinterpret_cast<const float4*>(logits + PlaceOfValue(4 * quad));
+      values[4 * quad] = four.x;
+      values[4 * quad + 1] = four.y;
+      values[4 * quad + 2] = four.z;
+      values[4 * quad + 3] = four.w;
     }
-    values[4 * quad] = four.x;
-    values[4 * quad + 1] = four.y;
-    values[4 * quad + 2] = four.z;
-    values[4 * quad + 3] = four.w;
+  } else {
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      values[i] = PlaceOfValue(i) < count ? logits[PlaceOfValue(i)] : -INFINITY;
+    }
   }
 }
 
@@ -88,53 +88,13 @@ __device__ __forceinline__ float WarpMaxOrNaN(float value) {
   return value;
 }
 
-// The eligible values of a warp: neither banned nor -inf. Finds the best, one after the other.
-class WarpRanking {
- public:
-  __device__ WarpRanking(int first, uint32_t banned, const float (&values)[kValues])
-      : first_(first), out_(banned), values_(values) {}
-
-  // 0: there are no more.
-  __device__ RankKey Next() {
-    float mine = -INFINITY;
-    if (out_ == 0) {
-#pragma unroll
-      for (int i = 0; i < kValues; ++i) mine = fmaxf(mine, values_[i]);
-    } else {
-#pragma unroll
-      for (int i = 0; i < kValues; ++i) {
-        if ((out_ >> i & 1) == 0) mine = fmaxf(mine, values_[i]);
-      }
-    }
-    const float best = WarpReduce(mine, MaxOf());
-    if (best == -INFINITY) return 0;
-    uint32_t place = kHeadChunk;  // the lowest of this value
-    int at = 0;
-    if (mine == best) {
-#pragma unroll
-      for (int i = kValues - 1; i >= 0; --i) {
-        if (values_[i] == best && (out_ >> i & 1) == 0) at = i;
-      }
-      place = static_cast<uint32_t>(PlaceOfValue(at));
-    }
-    const uint32_t lowest = __reduce_min_sync(kAllLanes, place);
-    if (place == lowest) out_ |= 1u << at;
-    return KeyOf(best, first_ + static_cast<int>(lowest));
-  }
-
- private:
-  int first_;
-  uint32_t out_;  // a bit per value
-  const float (&values_)[kValues];
-};
-
-// What a warp's values add to the sums of their chunk. Values are small enough in number for f32.
-__device__ HeadSums WarpSums(int first, uint32_t banned, const float (&values)[kValues]) {
-  HeadSums sums = {};
+// The sums of a warp's values; there are few enough of them for f32.
+__device__ __forceinline__ void SumValues(const float (&values)[kValues], HeadSums* sums) {
   float max = -INFINITY;
 #pragma unroll
   for (int i = 0; i < kValues; ++i) max = MaxOrNaN(max, values[i]);
   max = WarpMaxOrNaN(max);
+  sums->max = max < INFINITY ? max : NAN;
   const float base = max == -INFINITY ? 0 : max;
   float z = 0, s = 0;
 #pragma unroll
@@ -145,14 +105,37 @@ __device__ HeadSums WarpSums(int first, uint32_t banned, const float (&values)[k
     z += e;
     s = fmaf(distance, e, s);
   }
-  sums.z = WarpReduce(z, SumOf());
-  sums.s = WarpReduce(s, SumOf());
-  sums.max = max < INFINITY ? max : NAN;
-  sums.choice = -1;
-  WarpRanking ranking(first, banned, values);
-  sums.best = ranking.Next();
-  sums.second = ranking.Next();
-  return sums;
+  sums->z = WarpReduce(z, SumOf());
+  sums->s = WarpReduce(s, SumOf());
+}
+
+// The two best of a warp's values; -inf is none. Ids are looked for once the values are known.
+__device__ __forceinline__ void RankValues(int first, const float (&values)[kValues],
+                                           HeadSums* sums) {
+  float mine = -INFINITY, next = -INFINITY;
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) {
+    next = fmaxf(next, fminf(mine, values[i]));
+    mine = fmaxf(mine, values[i]);
+  }
+  // The lowest place of `value` but `taken`, a value of this thread.
+  const auto lowest = [&](float value, int taken) {
+    int at = kValues;
+#pragma unroll
+    for (int i = kValues - 1; i >= 0; --i) {
+      if (values[i] == value && i != taken) at = i;
+    }
+    const auto place = static_cast<uint32_t>(at < kValues ? PlaceOfValue(at) : kHeadChunk);
+    return std::pair(at, __reduce_min_sync(kAllLanes, place));
+  };
+  const float best = WarpReduce(mine, MaxOf());
+  if (best == -INFINITY) return;
+  const auto [at, place] = lowest(best, kValues);
+  sums->best = KeyOf(best, first + static_cast<int>(place));
+  const bool won = at < kValues && static_cast<uint32_t>(PlaceOfValue(at)) == place;
+  const float second = WarpReduce(won ? next : mine, MaxOf());
+  if (second == -INFINITY) return;
+  sums->second = KeyOf(second, first + static_cast<int>(lowest(second, won ? at : kValues).second));
 }
 
 // A warp merges parts of a row. Rebasing every part to the common maximum:
@@ -197,13 +180,13 @@ __device__ HeadSums MergeParts(const HeadSums* parts, int count) {
   return sums;
 }
 
-// `best`: of the warp's eligible values.
-__device__ Choice ChooseValue(const HeadRequest& request, int first, uint32_t banned, float best,
+// `best`: of the warp's values; -inf is none.
+__device__ Choice ChooseValue(const HeadRequest& request, int first, float best,
                               const float (&values)[kValues]) {
   const GumbelRace race(request.temperature, BlockReduce(best, -INFINITY, MaxOf()));
   float bounds[kValues];
   float least = INFINITY, least_value = -INFINITY;
-  uint32_t least_word = 0, out = banned;
+  uint32_t least_word = 0;
 #pragma unroll
   for (int quad = 0; quad < kQuads; ++quad) {
     const uint4 words =
@@ -212,8 +195,7 @@ __device__ Choice ChooseValue(const HeadRequest& request, int first, uint32_t ba
     for (int j = 0; j < 4; ++j) {
       const int i = 4 * quad + j;
       bounds[i] = race.Bound(values[i], WordOf(words, j));
-      if (!(values[i] > -INFINITY)) out |= 1u << i;
-      if ((out >> i & 1) == 0 && bounds[i] < least) {
+      if (values[i] > -INFINITY && bounds[i] < least) {
         least = bounds[i];
         least_value = values[i];
         least_word = WordOf(words, j);
@@ -223,12 +205,13 @@ __device__ Choice ChooseValue(const HeadRequest& request, int first, uint32_t ba
   const bool leads = BlockReduce(least, INFINITY, MinOf()) == least;
   const float limit =
       BlockReduce(leads ? race.Limit(least_value, least_word) : INFINITY, INFINITY, MinOf());
+  uint32_t left = 0;  // a bit per value
 #pragma unroll
   for (int i = 0; i < kValues; ++i) {
-    if (GumbelRace::Excludes(limit, bounds[i])) out |= 1u << i;
+    if (values[i] > -INFINITY && !GumbelRace::Excludes(limit, bounds[i])) left |= 1u << i;
   }
   Choice choice;
-  for (uint32_t left = ~out & ((1u << kValues) - 1); left != 0; left &= left - 1) {
+  for (; left != 0; left &= left - 1) {
     const int at = __ffs(static_cast<int>(left)) - 1, id = first + PlaceOfValue(at);
     float value = 0;
 #pragma unroll
@@ -247,14 +230,14 @@ __global__ void __launch_bounds__(kReduceThreads, 4)
   const int offset = static_cast<int>(blockIdx.x) * kHeadChunk;
   const int first = begin + offset, count = min(kHeadChunk, slice - offset);
   const int chunk = first / kHeadChunk;
-  const bool aligned = stride % 4 == 0;
+  const bool whole = stride % 4 == 0 && count == kHeadChunk;
 
   WaitForPredecessor();
   float values[kValues];
-  LoadValues(logits + request.row * stride + offset, count, aligned, values);
+  LoadValues(logits + request.row * stride + offset, count, whole, values);
   if (request.guidance_row >= 0) {
     float unguided[kValues];
-    LoadValues(logits + request.guidance_row * stride + offset, count, aligned, unguided);
+    LoadValues(logits + request.guidance_row * stride + offset, count, whole, unguided);
 #pragma unroll
     for (int i = 0; i < kValues; ++i) {
       // LLaDA classifier-free guidance (methods/diffusion.md 1.3): u + (w + 1)(c - u), rounded as
@@ -278,14 +261,20 @@ __global__ void __launch_bounds__(kReduceThreads, 4)
     }
   }
 
-  __shared__ HeadSums parts[kReduceWarps];
-  const HeadSums mine = WarpSums(first, banned, values);
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = mine;
-  Choice choice;
+  HeadSums sums = {};
+  SumValues(values, &sums);
+  if (banned != 0) {
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      if ((banned >> i & 1) != 0) values[i] = -INFINITY;
+    }
+  }
+  RankValues(first, values, &sums);
+  Choice choice;  // of the block, told by its first warp
   if (request.temperature > 0 && request.kept < 0) {
     const float best =
-        mine.best != 0 ? OrderedValue(static_cast<uint32_t>(mine.best >> 32)) : -INFINITY;
-    choice = ChooseValue(request, first, banned, best, values);
+        sums.best != 0 ? OrderedValue(static_cast<uint32_t>(sums.best >> 32)) : -INFINITY;
+    choice = ChooseValue(request, first, best, values);
   }
   if (request.top_list >= 0) {
     ListBest(
@@ -294,7 +283,7 @@ __global__ void __launch_bounds__(kReduceThreads, 4)
           RankKey best = 0;
 #pragma unroll
           for (int i = 0; i < kValues; ++i) {
-            if (!(values[i] > -INFINITY) || (banned >> i & 1) != 0) continue;
+            if (!(values[i] > -INFINITY)) continue;
             const RankKey key = KeyOf(values[i], first + PlaceOfValue(i));
             if (key < limit && key > best) best = key;
           }
@@ -303,26 +292,30 @@ __global__ void __launch_bounds__(kReduceThreads, 4)
         batch.partial_tops +
             (static_cast<int64_t>(request.top_list) * batch.chunks + chunk) * kHeadTop);
   }
-  __syncthreads();
-  if (threadIdx.x >= 32) return;
-  HeadSums sums = MergeParts(parts, kReduceWarps);
-  if (threadIdx.x != 0) return;
+  const int warp = static_cast<int>(threadIdx.x / 32);
+  if (threadIdx.x % 32 != 0) return;
   sums.score = choice.score;
-  sums.choice = choice.id;
+  sums.choice = warp == 0 ? choice.id : -1;
   sums.choice_logit = choice.logit;
-  batch.partials[static_cast<int64_t>(blockIdx.y) * batch.chunks + chunk] = sums;
+  batch.partials[(static_cast<int64_t>(blockIdx.y) * batch.chunks + chunk) * kChunkParts + warp] =
+      sums;
 }
 
-// A warp per request.
-__global__ void __launch_bounds__(kMergeRows * 32)
+// A block per request: each warp merges a run of parts, the first then what the warps have.
+__global__ void __launch_bounds__(kMergeWarps * 32)
     MergeSums(const __grid_constant__ HeadBatch batch) {
+  __shared__ HeadSums merged[kMergeWarps];
   AllowSuccessor();
   WaitForPredecessor();
-  const int index = static_cast<int>(blockIdx.x * kMergeRows + threadIdx.x / 32);
-  if (index >= batch.count) return;
-  const HeadSums sums =
-      MergeParts(batch.partials + static_cast<int64_t>(index) * batch.chunks, batch.chunks);
-  if (threadIdx.x % 32 == 0) batch.sums[index] = sums;
+  const int warp = static_cast<int>(threadIdx.x / 32), count = batch.chunks * kChunkParts;
+  const HeadSums* const parts = batch.partials + static_cast<int64_t>(blockIdx.x) * count;
+  const int begin = warp * count / kMergeWarps, end = (warp + 1) * count / kMergeWarps;
+  HeadSums sums = MergeParts(parts + begin, end - begin);
+  if (threadIdx.x % 32 == 0) merged[warp] = sums;
+  __syncthreads();
+  if (warp != 0) return;
+  sums = MergeParts(merged, kMergeWarps);
+  if (threadIdx.x == 0) batch.sums[blockIdx.x] = sums;
 }
 
 __global__ void __launch_bounds__(kReduceThreads)
@@ -358,12 +351,12 @@ Status ReduceSlice(Stream stream, const HeadBatch& batch, const float* logits, i
 }
 
 Status MergeChunks(Stream stream, const HeadBatch& batch) {
-  const auto blocks = static_cast<unsigned>((batch.count + kMergeRows - 1) / kMergeRows);
+  const auto blocks = static_cast<unsigned>(batch.count);
   TESSERA_RETURN_IF_ERROR(LaunchOverlapped("merging chunks of logits", MergeSums, blocks,
-                                           kMergeRows * 32, 0, stream, batch));
+                                           kMergeWarps * 32, 0, stream, batch));
   if (batch.lists == 0) return OkStatus();
-  return LaunchOverlapped("merging lists of the best ids", MergeTops,
-                          static_cast<unsigned>(batch.count), kReduceThreads, 0, stream, batch);
+  return LaunchOverlapped("merging lists of the best ids", MergeTops, blocks, kReduceThreads, 0,
+                          stream, batch);
 }
 
 }  // namespace tessera::cuda

@@ -191,7 +191,8 @@ Status HeadReducer::Reserve(Stream stream) {
   TESSERA_RETURN_IF_ERROR(host_results_.Grow(layout_.results_end, what));
   TESSERA_RETURN_IF_ERROR(tables_.Grow(layout_.tables_end, what));
   TESSERA_RETURN_IF_ERROR(results_.Grow(layout_.results_end, what));
-  TESSERA_RETURN_IF_ERROR(partials_.Grow(requests * num_chunks * sizeof(HeadSums), what));
+  TESSERA_RETURN_IF_ERROR(
+      partials_.Grow(requests * num_chunks * kChunkParts * sizeof(HeadSums), what));
   TESSERA_RETURN_IF_ERROR(
       partial_tops_.Grow(lists * num_chunks * kHeadTop * sizeof(RankKey), what));
   TESSERA_RETURN_IF_ERROR(
