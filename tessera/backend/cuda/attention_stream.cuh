@@ -126,11 +126,6 @@ __device__ __forceinline__ void TensorCopy(uint32_t to, const CUtensorMap& map, 
 __device__ __forceinline__ void PrefetchMap(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
-// Between ordinary writes to shared memory and the tensor cores' reads.
-__device__ __forceinline__ void SharedProxyFence() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
 // Zeros where nobody looks, by kThreads threads: such values may be NaN, which a weight of 0 does
 // not hide.
 template <int kDim, int kThreads>
