@@ -9,7 +9,7 @@
 namespace tessera::cuda {
 namespace {
 
-constexpr int64_t kSignalBytes = RoundUp(sizeof(LinearSignals), 256);
+constexpr int64_t kCounterBytes = 256;
 
 int64_t TileRows(int64_t padded_rows) { return std::min<int64_t>(padded_rows, 256); }
 
@@ -74,39 +74,41 @@ Status LaunchKind(Stream stream, const Gpu& gpu, Kind kind, const LinearProgram&
   return OkStatus();
 }
 
+int64_t PartFloats(int64_t slots, int64_t tile_rows) { return slots * kBand * tile_rows; }
+
 }  // namespace
 
-int64_t LinearScratchBytes(const Gpu& gpu, int64_t padded_rows, int64_t /*out*/) {
+int64_t LinearScratchBytes(const Gpu& gpu, int64_t padded_rows, int64_t out) {
+  // LinearPlan::NumSlots: fewer split bands than pairs.
   const int64_t pairs = gpu.multiprocessors / 2;
-  return kSignalBytes + 3 * pairs * kBand * TileRows(padded_rows) * int64_t{sizeof(float)};
+  const int64_t slots = 2 * pairs + std::min(NumBands(out), pairs);
+  return kCounterBytes + 2 * PartFloats(slots, TileRows(padded_rows)) * int64_t{sizeof(float)};
 }
 
 Status Linears(Stream stream, const Gpu& gpu, int64_t rows, std::span<const LinearStep> steps,
                void* scratch) {
   if (rows == 0 || steps.empty()) return OkStatus();
   if (!gpu.wgmma()) return LinearsPlain(stream, gpu, rows, steps);
-  const int64_t padded_rows = PaddedRows(rows);
-  if (padded_rows / kRowTile > kMaxTiles) {
-    return InvalidArgument("a product of {} rows; accepted: up to {}", rows, kMaxTiles * kRowTile);
-  }
   // One launch for each run of steps with the same kind of weights.
   for (size_t begin = 0, end; begin < steps.size(); begin = end) {
     const Kind kind = KindOf(steps[begin].weight);
     LinearProgram program = {};
     program.rows = static_cast<int32_t>(rows);
-    program.padded_rows = static_cast<int32_t>(padded_rows);
-    const int64_t most = std::min<int64_t>(kMaxLinearSteps, kMaxTiles * kRowTile / padded_rows);
+    program.padded_rows = static_cast<int32_t>(PaddedRows(rows));
     for (end = begin;
-         end < steps.size() && program.count < most && KindOf(steps[end].weight) == kind; ++end) {
+         end < steps.size() && program.count < kMaxLinearSteps && KindOf(steps[end].weight) == kind;
+         ++end) {
       const LinearStep& step = steps[end];
       const int64_t last = step.feature_end < 0 ? step.weight.out : step.feature_end;
-      program.plans[program.count] = LinearPlan(
+      LinearPlan& plan = program.plans[program.count];
+      plan = LinearPlan(
           gpu.multiprocessors / 2, static_cast<int32_t>(NumBands(last - step.feature_begin)),
           static_cast<int32_t>(NumStages(LayoutOf(step.weight.format), step.weight.in)));
+      program.max_slots = std::max(program.max_slots, plan.NumSlots());
       program.steps[program.count++] = step;
     }
-    program.signals = static_cast<LinearSignals*>(scratch);
-    program.parts = reinterpret_cast<float4*>(static_cast<unsigned char*>(scratch) + kSignalBytes);
+    program.counters = static_cast<uint32_t*>(scratch);
+    program.parts = reinterpret_cast<float4*>(static_cast<unsigned char*>(scratch) + kCounterBytes);
     TESSERA_RETURN_IF_ERROR(LaunchKind(stream, gpu, kind, program));
   }
   return OkStatus();

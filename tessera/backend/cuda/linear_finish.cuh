@@ -1,5 +1,6 @@
-// What becomes of the sums of a product: parts of a band are handed to the pair of blocks that ends
-// it, added up in order, scaled, and written as the step asks, all from registers.
+// What becomes of the sums of a product once all parts of them are in memory: parts are added in
+// order, scaled, and written as the step asks. By the consumers of all blocks, which share the
+// groups of 64 features x 8 rows.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -71,300 +72,246 @@ __device__ __forceinline__ void NormFactors(const LinearStep& step, int padded_r
   }
 }
 
+// Four values of a lane: features f and f + 8 of rows 2t and 2t + 1 in a group of 64 features x 8
+// rows, as [feature][row].
+struct Quad {
+  float value[2][2];
+};
+
+// The features and rows of a lane in a group.
+struct LanePlace {
+  int feature, row;  // and feature + 8, row + 1
+  bool known[2][2];  // [feature][row]: neither padding nor a surplus row
+  bool known_feature[2];
+
+  __device__ __forceinline__ LanePlace(const LinearProgram& program, const LinearStep& step,
+                                       int first_row, int group, int row_group) {
+    const int warp = static_cast<int>(threadIdx.x / 32 % 4);
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const int end = static_cast<int>(step.feature_end < 0 ? step.weight.out : step.feature_end);
+    feature = static_cast<int>(step.feature_begin) + group * 64 + warp * 16 + lane / 4;
+    row = first_row + row_group * 8 + 2 * (lane % 4);
+#pragma unroll
+    for (int f = 0; f < 2; ++f) {
+      known_feature[f] = feature + 8 * f < end;
+#pragma unroll
+      for (int r = 0; r < 2; ++r) known[f][r] = known_feature[f] && row + r < program.rows;
+    }
+  }
+};
+
 __device__ __forceinline__ BF16 ToBF16(float value) {
   return __bfloat16_as_ushort(__float2bfloat16_rn(value));
 }
 
-// The sums of a piece, in memory: for the pair of blocks that closes a band which several runs
-// share, and, of many rows, for the warpgroup itself, since registers cannot be chosen by a loop.
-// As lanes hold them: [8 rows][thread] of four values.
+// The group's values after scales and bias, then what the step makes of them.
 template <int kTileRows>
-class PartsOfTile {
- public:
-  static constexpr int kGroups = kTileRows / 8;
-
-  // `tile`: the number of tiles before this one, of all products.
-  __device__ __forceinline__ PartsOfTile(const LinearProgram& program, int group, uint32_t tile)
-      : program_(program), group_(group), tile_(tile) {}
-
-  // The open piece of run `run`.
-  template <int kHalves, int kSums>
-  __device__ __forceinline__ void Write(int run, const float (&sums)[kHalves][kSums]) const {
-    if (tile_ >= 2) {  // tiles take turns in two buffers; who needed what this one held has it
-      if (threadIdx.x % 128 == 0) WaitForTiles(program_, tile_ - 1);
-      WarpgroupSync();
-    }
-    Store(Part(run), sums);
-    WarpgroupSync();
-    if (threadIdx.x % 128 == 0) StoreRelease(Written(run), 1);
+__device__ __forceinline__ void FinishGroup(const LinearProgram& program, const LinearStep& step,
+                                            int first_row, int group, int row_group,
+                                            const Quad& sum, const Quad& hidden,
+                                            const float* scales, float* scratch) {
+  const int warpgroup = static_cast<int>(threadIdx.x / 128 % 2);
+  const int warp = static_cast<int>(threadIdx.x / 32 % 4),
+            lane = static_cast<int>(threadIdx.x % 32);
+  const int out = static_cast<int>(step.weight.out), half_out = out / 2;
+  const LanePlace place(program, step, first_row, group, row_group);
+  const int feature = place.feature, row = place.row;
+  int source[2] = {feature, feature + 8};
+  if (step.weight.paired) {
+    source[0] = static_cast<int>(PairedRow(feature, half_out));
+    source[1] = source[0] + half_out;
   }
-
-  // Until the parts of the runs [first, end) are there. Each is waited for once.
-  __device__ __forceinline__ void Await(int first, int end) const {
-    for (int run = first + static_cast<int>(threadIdx.x % 128); run < end; run += 128) {
-      while (LoadAcquire(Written(run)) == 0) {
-      }
-      *Written(run) = 0;
-    }
-    WarpgroupSync();
-  }
-
-  // For this thread alone.
-  template <int kHalves, int kSums>
-  __device__ __forceinline__ void Keep(const float (&sums)[kHalves][kSums]) const {
-    Store(Own(), sums);
-  }
-  template <int kCount>
-  __device__ __forceinline__ void LoadKept(int j, float (&sums)[kCount][4]) const {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const float4 value = __ldcg(Own() + (j + i) * 128);
-      sums[i][0] = value.x, sums[i][1] = value.y, sums[i][2] = value.z, sums[i][3] = value.w;
-    }
-  }
-
-  // sums = the parts of the runs [first, end), in order, + sums, of groups j, j + 1, ... of 8 rows.
-  template <int kCount>
-  __device__ __forceinline__ void AddTo(int first, int end, int j, float (&sums)[kCount][4]) const {
-    float4 sum[kCount];
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) sum[i] = make_float4(0, 0, 0, 0);
-#pragma unroll 2
-    for (int run = first; run < end; ++run) {
-      const float4* part = Part(run) + j * 128;
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const float4 more = __ldcg(part + i * 128);
-        sum[i].x += more.x, sum[i].y += more.y, sum[i].z += more.z, sum[i].w += more.w;
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      sums[i][0] += sum[i].x, sums[i][1] += sum[i].y;
-      sums[i][2] += sum[i].z, sums[i][3] += sum[i].w;
-    }
-  }
-
- private:
-  template <int kHalves, int kSums>
-  static __device__ __forceinline__ void Store(float4* to, const float (&sums)[kHalves][kSums]) {
-#pragma unroll
-    for (int half = 0; half < kHalves; ++half) {
-#pragma unroll
-      for (int i = 0; i < kSums; i += 4) {
-        to[(half * kSums + i) / 4 * 128] =
-            make_float4(sums[half][i], sums[half][i + 1], sums[half][i + 2], sums[half][i + 3]);
-      }
-    }
-  }
-  // Buffers: those of even and odd tiles, and the warpgroup's own.
-  __device__ __forceinline__ float4* Buffer(int buffer, int run) const {
-    const int64_t part = static_cast<int64_t>(buffer) * (gridDim.x / 2) + run;
-    return program_.parts + (part * 4 + group_) * (kGroups * 128) + threadIdx.x % 128;
-  }
-  __device__ __forceinline__ float4* Part(int run) const {
-    return Buffer(static_cast<int>(tile_ % 2), run);
-  }
-  __device__ __forceinline__ float4* Own() const {
-    return Buffer(2, static_cast<int>(blockIdx.x / 2));
-  }
-  __device__ __forceinline__ uint32_t* Written(int run) const {
-    return &program_.signals->written[tile_ % 2][run][group_];
-  }
-
-  const LinearProgram& program_;
-  const int group_;
-  const uint32_t tile_;
-};
-
-// What becomes of the sums of 64 features of a band and a tile of rows, by a warpgroup. Lane 4 g +
-// t of warp w holds features 16 w + g and 16 w + g + 8 of rows 8 j + 2 t and 8 j + 2 t + 1, as
-// [feature][row]. Little code, since it runs once per product and has to be fetched every time.
-template <int kTileRows>
-class FinishBand {
- public:
-  // Groups of 8 rows that are finished together, so that their loads overlap.
-  static constexpr int kTogether = kTileRows < 32 ? kTileRows / 8 : 4;
-
-  __device__ __forceinline__ FinishBand(const LinearProgram& program, const LinearStep& step,
-                                        int first_row, int band, int group)
-      : step_(step),
-        rows_(program.rows - first_row),
-        padded_rows_(program.padded_rows),
-        first_row_(first_row),
-        group_(band * 4 + group),
-        out_(static_cast<int>(step.weight.out)) {
-    const int lane = static_cast<int>(threadIdx.x % 32);
-    warp_ = static_cast<int>(threadIdx.x / 32 % 4);
-    row_ = 2 * (lane % 4);
-    feature_ = static_cast<int>(step.feature_begin) + group_ * 64 + warp_ * 16 + lane / 4;
-    const int end = step.feature_end < 0 ? out_ : static_cast<int>(step.feature_end);
-    known_[0] = feature_ < end;
-    known_[1] = feature_ + 8 < end;
-    source_[0] = feature_;
-    source_[1] = feature_ + 8;
-    if (step.weight.paired) {
-      source_[0] = static_cast<int>(PairedRow(feature_, out_ / 2));
-      source_[1] = source_[0] + out_ / 2;
-    }
+  float value[2][2] = {{sum.value[0][0], sum.value[0][1]}, {sum.value[1][0], sum.value[1][1]}};
+  if (step.weight.feature_scales != nullptr) {
 #pragma unroll
     for (int f = 0; f < 2; ++f) {
-      const float* scales = step.weight.feature_scales;
-      bias_[f] = step.bias != nullptr && known_[f] ? __ldg(step.bias + source_[f]) : 0.f;
-      factor_[f] = scales == nullptr ? 1.f : known_[f] ? __ldg(scales + feature_ + 8 * f) : 0.f;
-      norm_weight_[f] = step.norm_weight != nullptr && known_[f]
-                            ? __ldg(step.norm_weight + feature_ + 8 * f)
-                            : 0.f;
+      const float scale =
+          place.known_feature[f] ? __ldg(step.weight.feature_scales + feature + 8 * f) : 0.f;
+      value[f][0] *= scale;
+      value[f][1] *= scale;
     }
   }
-
-  // Groups of 8 rows that this tile has: of 256 rows, half may be missing.
-  __device__ __forceinline__ int NumGroups() const {
-    return min(kTileRows, padded_rows_ - first_row_) / 8;
-  }
-
-  // Residual steps: before Finish of the same groups, so that the loads overlap with others.
-  __device__ __forceinline__ void LoadHidden(int j) {
-    if (step_.output != LinearStep::Output::kResidual) return;
-    const float* from = step_.hidden + int64_t{first_row_ + j * 8 + row_} * out_ + feature_;
+  if (step.square_sums != nullptr) {
 #pragma unroll
-    for (int at = 0; at < kTogether; ++at) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int row = at * 8 + i % 2;
-        // Other blocks wrote them in this launch: not through the first cache.
-        hidden_[at][i] = Known(j, at, i) ? __ldcg(from + int64_t{row} * out_ + i / 2 * 8) : 0.f;
-      }
+    for (int r = 0; r < 2; ++r) {
+      const float scale = scales[row - first_row + r];
+      value[0][r] *= scale;
+      value[1][r] *= scale;
     }
   }
-
-  // Groups j, j + 1, .... `scales`: of the rows, for steps with square_sums; `squares`: [8][tile
-  // rows] of scratch memory.
-  __device__ __forceinline__ void Finish(int j, float (&sums)[kTogether][4], const float* scales,
-                                         float* squares) {
+  if (step.bias != nullptr) {
 #pragma unroll
-    for (int at = 0; at < kTogether; ++at) {
-      float(&value)[4] = sums[at];
-      float2 scale = {1, 1};
-      if (step_.square_sums != nullptr) {
-        scale = *reinterpret_cast<const float2*>(scales + (j + at) * 8 + row_);
-      }
-      value[0] = fmaf(value[0] * factor_[0], scale.x, bias_[0]);
-      value[1] = fmaf(value[1] * factor_[0], scale.y, bias_[0]);
-      value[2] = fmaf(value[2] * factor_[1], scale.x, bias_[1]);
-      value[3] = fmaf(value[3] * factor_[1], scale.y, bias_[1]);
-    }
-    switch (step_.output) {
-      case LinearStep::Output::kRows: StoreRows(j, sums); break;
-      case LinearStep::Output::kSilu: StoreSilu(j, sums); break;
-      case LinearStep::Output::kResidual: AddResidual(j, sums, squares); break;
+    for (int f = 0; f < 2; ++f) {
+      const float bias = place.known_feature[f] ? __ldg(step.bias + source[f]) : 0.f;
+      value[f][0] += bias;
+      value[f][1] += bias;
     }
   }
-
-  // After all groups.
-  __device__ __forceinline__ void End(float* squares) const {
-    if (step_.output != LinearStep::Output::kResidual || step_.norm_weight == nullptr) return;
-    WarpgroupSync();
-    const float* of_warps = squares + threadIdx.x / 128 % 2 * (4 * kTileRows);
-    const int rows = NumGroups() * 8;
-    for (int row = static_cast<int>(threadIdx.x % 128); row < rows; row += 128) {
-      if (group_ * 64 >= out_) break;
-      step_.out_square_sums[static_cast<int64_t>(group_) * padded_rows_ + first_row_ + row] =
-          of_warps[row] + of_warps[kTileRows + row] + of_warps[2 * kTileRows + row] +
-          of_warps[3 * kTileRows + row];
-    }
-    WarpgroupSync();
-  }
-
- private:
-  __device__ __forceinline__ bool Known(int j, int at, int i) const {
-    return known_[i / 2] && (j + at) * 8 + row_ + i % 2 < rows_;
-  }
-
-  __device__ __forceinline__ void StoreRows(int j, const float (&sums)[kTogether][4]) const {
-    float* y = step_.y + (first_row_ + j * 8 + row_) * step_.stride - step_.feature_begin;
+  switch (step.output) {
+    case LinearStep::Output::kRows:
 #pragma unroll
-    for (int at = 0; at < kTogether; ++at) {
+      for (int f = 0; f < 2; ++f) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if (!Known(j, at, i)) continue;
-        float* to = y + (at * 8 + i % 2) * step_.stride + source_[i / 2];
-        *to = step_.accumulate ? __ldcg(to) + sums[at][i] : sums[at][i];
-      }
-    }
-  }
-
-  // Features 0..7 of 16 are gates, the others belong to them.
-  __device__ __forceinline__ void StoreSilu(int j, const float (&sums)[kTogether][4]) const {
-    const int half_out = out_ / 2;
-    BF16* packed =
-        step_.packed + ActivationIndex(first_row_ + j * 8 + row_, feature_ / 16 * 8 + feature_ % 8,
-                                       padded_rows_, half_out);
-    // Inputs are padded to whole bands of what is multiplied next: twice as many as ours.
-    const bool pads = (group_ / 4 + 1) * kBand >= out_ && group_ / 4 % 2 == 0;
-    const int64_t padding = ActivationIndex(0, 128, padded_rows_, half_out);
-#pragma unroll
-    for (int at = 0; at < kTogether; ++at) {
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const float gate = sums[at][r];
-        const float silu = __fdividef(gate, 1.f + __expf(-gate)) * sums[at][2 + r];
-        BF16* to = packed + Place(at, r);
-        *to = known_[1] ? ToBF16(silu) : BF16{0};
-        if (pads) to[padding] = 0;
-      }
-    }
-  }
-
-  __device__ __forceinline__ void AddResidual(int j, float (&sums)[kTogether][4], float* squares) {
-    float* to = step_.hidden + int64_t{first_row_ + j * 8 + row_} * out_ + feature_;
-    BF16* packed =
-        step_.packed + ActivationIndex(first_row_ + j * 8 + row_, feature_, padded_rows_, out_);
-    const int64_t eight = ActivationIndex(0, 8, padded_rows_, out_);
-    float* of_warp = squares + (threadIdx.x / 128 % 2 * 4 + warp_) * kTileRows + j * 8 + row_;
-#pragma unroll
-    for (int at = 0; at < kTogether; ++at) {
-      float(&value)[4] = sums[at];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const bool known = Known(j, at, i);
-        value[i] = known ? hidden_[at][i] + value[i] : 0.f;
-        if (known) to[int64_t{at * 8 + i % 2} * out_ + i / 2 * 8] = value[i];
-      }
-      if (step_.norm_weight == nullptr) continue;
-      float square[2];
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        BF16* place = packed + Place(at, r);
-        place[0] = ToBF16(value[r] * norm_weight_[0]);
-        place[eight] = ToBF16(value[2 + r] * norm_weight_[1]);
-        square[r] = value[r] * value[r] + value[2 + r] * value[2 + r];
-#pragma unroll
-        for (int mask = 4; mask < 32; mask *= 2) {
-          square[r] += __shfl_xor_sync(0xffffffff, square[r], mask);
+        for (int r = 0; r < 2; ++r) {
+          if (!place.known[f][r]) continue;
+          float* y = step.y + (row + r) * step.stride + source[f] - step.feature_begin;
+          *y = step.accumulate ? *y + value[f][r] : value[f][r];
         }
       }
-      if (threadIdx.x % 32 < 4) {
-        *reinterpret_cast<float2*>(of_warp + at * 8) = make_float2(square[0], square[1]);
+      break;
+    case LinearStep::Output::kSilu: {
+      const int at = feature / 16 * 8 + feature % 8;
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const float gate = value[0][r];
+        const float v = place.known_feature[1] ? gate / (1.f + expf(-gate)) * value[1][r] : 0.f;
+        step.packed[ActivationIndex(row + r, at, program.padded_rows, half_out)] = ToBF16(v);
       }
+      break;
+    }
+    case LinearStep::Output::kResidual: {
+      float h[2][2] = {};
+#pragma unroll
+      for (int f = 0; f < 2; ++f) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          if (!place.known[f][r]) continue;
+          h[f][r] = hidden.value[f][r] + value[f][r];
+          step.hidden[static_cast<int64_t>(row + r) * out + feature + 8 * f] = h[f][r];
+        }
+      }
+      if (step.norm_weight == nullptr) break;
+      float squares[2] = {0, 0};
+#pragma unroll
+      for (int f = 0; f < 2; ++f) {
+        const float weight =
+            place.known_feature[f] ? __ldg(step.norm_weight + feature + 8 * f) : 0.f;
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          step.packed[ActivationIndex(row + r, feature + 8 * f, program.padded_rows, out)] =
+              ToBF16(h[f][r] * weight);
+          squares[r] += h[f][r] * h[f][r];
+        }
+      }
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+#pragma unroll
+        for (int mask = 4; mask < 32; mask *= 2) {
+          squares[r] += __shfl_xor_sync(0xffffffff, squares[r], mask);
+        }
+      }
+      float* sums = scratch + warpgroup * 32;  // [4 warps][8 rows]
+      if (lane < 4) {
+        sums[warp * 8 + 2 * lane] = squares[0];
+        sums[warp * 8 + 2 * lane + 1] = squares[1];
+      }
+      asm volatile("bar.sync %0, 128;" ::"r"(2 + warpgroup) : "memory");
+      const int thread = static_cast<int>(threadIdx.x % 128);
+      if (thread < 8 && group * 64 < out) {
+        step.out_square_sums[static_cast<int64_t>(group) * program.padded_rows + first_row +
+                             row_group * 8 + thread] =
+            sums[thread] + sums[8 + thread] + sums[16 + thread] + sums[24 + thread];
+      }
+      asm volatile("bar.sync %0, 128;" ::"r"(2 + warpgroup) : "memory");
+      break;
     }
   }
+}
 
-  // Of row 8 at + r in packed activations. The groups of a call lie in the same
-  // tile of packed activations, as they are a power of two.
-  static __device__ __forceinline__ int Place(int at, int r) { return (at * 8 + r) * 8; }
+// Groups of 8 rows of a tile: a power of two.
+template <int kTileRows>
+__device__ __forceinline__ int RowGroups(const LinearProgram& program, int first_row) {
+  return min(kTileRows, program.padded_rows - first_row) / 8;
+}
 
-  const LinearStep& step_;
-  const int rows_, padded_rows_;  // rows from first_row; of all
-  const int first_row_;
-  const int group_;  // of 64 features
-  const int out_;
-  int warp_, row_, feature_;  // row_: in groups of 8
-  bool known_[2];             // features: not padding
-  int source_[2];             // before rows were paired
-  // Of the features; loaded before they are needed, as memory is busy with weights.
-  float bias_[2], factor_[2], norm_weight_[2];
-  float hidden_[kTogether][4];
+// Which groups a warpgroup finishes: of all in a row, 8 rows first, every `stride`th from `first`
+// to `end`. Group 0 holds the features of group `base` of the matrix.
+struct FinishRange {
+  int base, first, stride, end;
+  bool whole;  // of a band that this block has summed alone
 };
+
+// Adds up the parts of four groups at a time, so that the loads of one hide those of the others,
+// and finishes them in a loop: the code runs once per product, so that what counts is to fetch
+// little of it.
+template <int kTileRows>
+__device__ __forceinline__ void Finish(const LinearProgram& program, int step_index, int tile,
+                                       int parity, const FinishRange& range, const float* scales,
+                                       float* scratch) {
+  constexpr int kAtOnce = 4, kBatch = 3;  // groups, and parts of each, under way
+  constexpr int kPartStride = 4 * (kTileRows / 8) * 128;
+  const LinearStep& step = program.steps[step_index];
+  const LinearPlan& plan = program.plans[step_index];
+  const int first_row = tile * kTileRows;
+  const int row_bits = 31 - __clz(RowGroups<kTileRows>(program, first_row));
+  const int row_mask = (1 << row_bits) - 1;
+  for (int at = range.first; at < range.end; at += range.stride * kAtOnce) {
+    Quad sum[kAtOnce], hidden[kAtOnce];
+    const float4* part[kAtOnce];
+    int parts[kAtOnce], most = 0;
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int index = at + i * range.stride;
+      const int group = range.base + (index >> row_bits), row_group = index & row_mask;
+      int slot = plan.WholeSlot(static_cast<int>(blockIdx.x / 2));
+      parts[i] = index < range.end ? 1 : 0;
+      if (!range.whole) {
+        const int band = group / 4 - plan.split_begin();
+        // Packed outputs are padded with zeros beyond the features.
+        if (band >= plan.split) parts[i] = 0;
+        if (parts[i] > 0) {
+          const int run = plan.RunOf(band * plan.stages);
+          parts[i] = plan.RunOf((band + 1) * plan.stages - 1) - run + 1;
+          slot = plan.SplitSlot(band, run);
+        }
+      }
+      part[i] = program.parts + PartIndex(program, parity, slot, kTileRows, group % 4, row_group) +
+                threadIdx.x % 128;
+      most = max(most, parts[i]);
+      sum[i] = {};
+      hidden[i] = {};
+      if (step.output == LinearStep::Output::kResidual && parts[i] > 0) {
+        const LanePlace place(program, step, first_row, group, row_group);
+        const float* from = step.hidden + place.row * step.weight.out + place.feature;
+#pragma unroll
+        for (int f = 0; f < 2; ++f) {
+#pragma unroll
+          for (int r = 0; r < 2; ++r) {
+            if (place.known[f][r]) hidden[i].value[f][r] = from[r * step.weight.out + 8 * f];
+          }
+        }
+      }
+    }
+    for (int p = 0; p < most; p += kBatch) {
+      float4 batch[kAtOnce][kBatch];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+        for (int b = 0; b < kBatch; ++b) {
+          batch[i][b] = make_float4(0, 0, 0, 0);
+          if (p + b < parts[i]) batch[i][b] = __ldcg(part[i] + (p + b) * kPartStride);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+        for (int b = 0; b < kBatch; ++b) {
+          sum[i].value[0][0] += batch[i][b].x, sum[i].value[0][1] += batch[i][b].y;
+          sum[i].value[1][0] += batch[i][b].z, sum[i].value[1][1] += batch[i][b].w;
+        }
+      }
+    }
+#pragma unroll 1
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int index = at + i * range.stride;
+      if (index >= range.end) break;
+      // Moves, as registers have no index.
+      const Quad chosen = i == 0 ? sum[0] : i == 1 ? sum[1] : i == 2 ? sum[2] : sum[3];
+      const Quad before = i == 0 ? hidden[0] : i == 1 ? hidden[1] : i == 2 ? hidden[2] : hidden[3];
+      FinishGroup<kTileRows>(program, step, first_row, range.base + (index >> row_bits),
+                             index & row_mask, chosen, before, scales, scratch);
+    }
+  }
+}
 
 }  // namespace tessera::cuda

@@ -1,10 +1,10 @@
 // How the products of a matrix are shared among the pairs of blocks of a GPU. Shared by host and
 // device code.
 //
-// The stages of all bands in a row are cut into equal runs, one per pair. A run that ends inside a
-// band leaves a part of that band's sums, which the pair whose run ends the band adds to its own,
-// in the order of the runs. The cuts depend on the shape of the weight and the GPU alone, so a
-// row's sums never depend on the other rows.
+// As many bands as there are for every pair alike are summed whole. The stages of the bands that
+// remain are cut into equal runs, one per pair; a run that ends inside a band leaves a part of that
+// band's sums, and parts are added in order. The cuts depend on the shape of the weight and the GPU
+// alone, so a row's sums never depend on the other rows.
 #pragma once
 
 #include <cstdint>
@@ -13,58 +13,37 @@
 
 namespace tessera::cuda {
 
-// Arithmetic is in 32 bits, which suffices for pairs * bands * stages.
+// Arithmetic is in 32 bits, which suffices for pairs^2 * stages.
 struct LinearPlan {
+  int32_t pairs = 0;   // of blocks
   int32_t stages = 0;  // of each band
-  int32_t total = 0;   // of all bands
-  int32_t runs = 0;    // pairs that take part: all, unless there are fewer stages
+  int32_t whole = 0;   // bands that each pair sums alone: pair, pair + pairs, ...
+  int32_t split = 0;   // bands after those
+  int32_t runs = 0;    // pairs that share the split bands, at most their stages
 
   LinearPlan() = default;
-  LinearPlan(int32_t pairs, int32_t bands, int32_t num_stages)
-      : stages(num_stages), total(bands * num_stages), runs(total < pairs ? total : pairs) {}
+  LinearPlan(int32_t num_pairs, int32_t bands, int32_t num_stages)
+      : pairs(num_pairs), stages(num_stages), whole(bands / num_pairs), split(bands % num_pairs) {
+    runs = split * stages < pairs ? split * stages : pairs;
+  }
 
-  // Run r is the stages [Begin(r), Begin(r + 1)).
+  TESSERA_HD int32_t split_begin() const { return whole * pairs; }
+  // Run r is the stages [Begin(r), Begin(r + 1)) of the split bands in a row.
   TESSERA_HD int32_t Begin(int32_t run) const {
-    return static_cast<int32_t>(static_cast<uint32_t>(total) * static_cast<uint32_t>(run) /
+    return static_cast<int32_t>(static_cast<uint32_t>(split * stages * run) /
                                 static_cast<uint32_t>(runs));
   }
-  // The run that holds `stage` of all.
+  // The run that holds `stage` of the split bands in a row.
   TESSERA_HD int32_t RunOf(int32_t stage) const {
-    return static_cast<int32_t>(
-        (static_cast<uint32_t>(stage + 1) * static_cast<uint32_t>(runs) - 1) /
-        static_cast<uint32_t>(total));
+    return static_cast<int32_t>(static_cast<uint32_t>((stage + 1) * runs - 1) /
+                                static_cast<uint32_t>(split * stages));
   }
-};
-
-// Stages [first, last) of a band.
-struct LinearPiece {
-  int32_t band, first, last;
-  // Ends the band: to be completed with the parts of earlier runs if first > 0, and finished.
-  bool closes;
-};
-
-// What a run is made of. The piece that others wait for comes first.
-struct LinearRun {
-  int32_t begin, end, stages;
-
-  TESSERA_HD LinearRun(const LinearPlan& plan, int32_t run)
-      : begin(run < plan.runs ? plan.Begin(run) : 0),
-        end(run < plan.runs ? plan.Begin(run + 1) : 0),
-        stages(plan.stages) {}
-
-  TESSERA_HD bool open() const { return end % stages != 0; }
-  TESSERA_HD int32_t NumPieces() const {
-    return end == begin ? 0 : (end - 1) / stages - begin / stages + 1;
-  }
-  TESSERA_HD LinearPiece Piece(int32_t index) const {
-    const int32_t pieces = NumPieces(), first_band = begin / stages;
-    const int32_t at = open() ? (index + pieces - 1) % pieces : index;
-    const int32_t band = first_band + at;
-    return {.band = band,
-            .first = at == 0 ? begin - band * stages : 0,
-            .last = at + 1 == pieces ? end - band * stages : stages,
-            .closes = at + 1 < pieces || !open()};
-  }
+  // Where a part lies among all: of a whole band, by the pair that sums it; of split band `band`
+  // (counted from split_begin()) in run `run`: two such parts differ in the band or the run, and
+  // the later has more of both.
+  TESSERA_HD int32_t WholeSlot(int32_t pair) const { return pair; }
+  TESSERA_HD int32_t SplitSlot(int32_t band, int32_t run) const { return pairs + band + run; }
+  TESSERA_HD int32_t NumSlots() const { return pairs + split + runs; }
 };
 
 }  // namespace tessera::cuda

@@ -1,5 +1,4 @@
-// What the kernels of the linear layers are told: a list of products, as launched by Linears; and
-// how their blocks wait for each other. All blocks are resident: one per multiprocessor.
+// What the kernels of the linear layers are told: a list of products, as launched by Linears.
 #pragma once
 
 #include "tessera/backend/cuda/kernels.h"
@@ -10,44 +9,36 @@ namespace tessera::cuda {
 
 inline constexpr int kConsumers = 256;             // threads that multiply: two warpgroups
 inline constexpr int kThreads = kConsumers + 128;  // and one warpgroup whose lanes start copies
-inline constexpr int kMaxPairs = 128;              // of blocks
-inline constexpr int kMaxTiles = 1024;             // of rows, of all products of a launch together
-
-// Zero between launches.
-struct LinearSignals {
-  uint32_t done;  // blocks that have ended
-  // Whether the part of a run is in memory, by warpgroup of the pair.
-  uint32_t written[2][kMaxPairs][4];
-  uint32_t finished[kMaxTiles];  // warpgroups that have done with a tile
-};
 
 struct LinearProgram {
   LinearStep steps[kMaxLinearSteps];
   LinearPlan plans[kMaxLinearSteps];
   int32_t count;
   int32_t rows, padded_rows;
-  LinearSignals* signals;
-  float4* parts;  // see PartsOfTile
+  int32_t max_slots;   // of any plan
+  uint32_t* counters;  // [0] arrivals at the barrier of the grid, [1] blocks that are done
+  float4* parts;       // [2][max_slots] parts, see PartIndex
 };
 
-// All threads of one of the two warpgroups that multiply.
-__device__ __forceinline__ void WarpgroupSync() {
-  asm volatile("bar.sync %0, 128;" ::"r"(2 + static_cast<int>(threadIdx.x / 128 % 2)) : "memory");
+// A part is the sums of one run of a pair over one band: [half band][warpgroup][8 rows][thread] of
+// four sums, as the lanes hold them (wgmma.cuh).
+__device__ __forceinline__ int64_t PartIndex(const LinearProgram& program, int parity, int slot,
+                                             int tile_rows, int feature_group, int row_group) {
+  const int64_t part = static_cast<int64_t>(parity) * program.max_slots + slot;
+  return ((part * 4 + feature_group) * (tile_rows / 8) + row_group) * 128;
 }
 
-// Tiles of rows are counted from the first product to the last. By one thread of a block, as many
-// would keep the writers away: what all blocks wrote for the first `tiles` of them is visible when
-// this returns.
-__device__ __forceinline__ void WaitForTiles(const LinearProgram& program, uint32_t tiles) {
-  if (tiles == 0) return;
-  while (LoadAcquire(&program.signals->finished[tiles - 1]) < 2 * gridDim.x) {
-  }
-}
-// By all threads of a warpgroup: it has done with tile `tile`.
-__device__ __forceinline__ void FinishTile(const LinearProgram& program, uint32_t tile) {
+// Barriers of the whole grid, passed by the consumers and waited for by producers. All blocks are
+// resident: one per multiprocessor.
+__device__ __forceinline__ void GridArriveAndWait(const LinearProgram& program, uint32_t passed) {
   ProxyFence();
-  WarpgroupSync();
-  if (threadIdx.x % 128 == 0) AddRelease(&program.signals->finished[tile], 1);
+  asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
+  if (threadIdx.x % kConsumers == 0) {
+    AddRelease(program.counters, 1);
+    while (LoadAcquire(program.counters) < passed * gridDim.x) {
+    }
+  }
+  asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
 }
 
 }  // namespace tessera::cuda

@@ -7,7 +7,7 @@
 
 #include "tessera/backend/cuda/linear_decode.cuh"
 #include "tessera/backend/cuda/linear_finish.cuh"
-#include "tessera/backend/cuda/linear_multiply.cuh"
+#include "tessera/backend/cuda/wgmma.cuh"
 
 namespace tessera::cuda {
 
@@ -31,21 +31,17 @@ struct StreamShape {
                                                                    : 16384;
   static constexpr int kRowBytes = kTileRows * kInputs * 2;
   static constexpr int kStageBytes = kWeightBytes + kRowBytes;
-  // Beside the stages: two arrays of 8 floats per row, and barriers.
-  static constexpr int kOtherBytes = 2 * 8 * kTileRows * 4 + 512;
-  static constexpr int kBudget = 226 * 1024 - kOtherBytes;
+  static constexpr int kBudget = 226 * 1024 - 8 * kTileRows * 4 - 1024;
   static constexpr int kStages = kBudget / kStageBytes < 16 ? kBudget / kStageBytes : 16;
-  static constexpr int kSharedBytes = kStages * kStageBytes + kOtherBytes;
+  static constexpr int kSharedBytes = kStages * kStageBytes + 8 * kTileRows * 4 + 1024;
   // Rows of one instruction, and how many instructions make a tile. Only bf16 has registers for
   // more than 128 rows.
   static constexpr int kHalves =
       kTileRows == 256 || (kTileRows == 128 && kKind != Kind::kBF16) ? 2 : 1;
   static constexpr int kRows = kTileRows / kHalves;
-  // Few rows are fetched by the lanes of a warp: bulk copies are done in turn, so that at the start
-  // of a product they would come after the weights that were asked for ahead.
-  static constexpr bool kRowsByLanes = kTileRows <= 32;
-  // Both blocks of a pair multiply the same inputs; they share the copies of many rows.
-  static constexpr bool kShare = !kRowsByLanes && kRowBytes >= 8192;
+  // Both blocks of a pair multiply the same inputs; they share the copies when rows are many bytes
+  // next to the weights.
+  static constexpr bool kShare = kRowBytes >= 8192;
 };
 
 template <Kind kKind, int kTileRows>
@@ -58,29 +54,67 @@ struct StreamShared {
   __device__ float* RowScales() const {  // [8][tile rows]
     return reinterpret_cast<float*>(base + Shape::kStages * Shape::kStageBytes);
   }
-  __device__ float* Squares() const { return RowScales() + 8 * kTileRows; }  // [8][tile rows]
+  __device__ float* Scratch() const { return RowScales() + 8 * kTileRows; }  // [64] floats
   __device__ uint32_t Full(int slot) const { return Barrier(slot); }
   __device__ uint32_t WeightsFree(int slot) const { return Barrier(16 + slot); }
   __device__ uint32_t RowsFree(int slot) const { return Barrier(32 + slot); }
 
  private:
   __device__ uint32_t Barrier(int index) const {
-    return SharedAddress(Squares() + 8 * kTileRows) + 8 * static_cast<uint32_t>(index);
+    return SharedAddress(Scratch() + 64) + 8 * static_cast<uint32_t>(index);
   }
 };
 
-// Calls on_piece(step, tile, piece) for every piece of this block, in order, and on_end(step, tile)
-// at the end of every tile of rows.
-template <int kTileRows, typename OnPiece, typename OnEnd>
-__device__ __forceinline__ void ForEachPiece(const LinearProgram& program, OnPiece&& on_piece,
-                                             OnEnd&& on_end) {
+// Slot of the ring and the parity of its use.
+template <int kStages>
+struct RingPosition {
+  int slot = 0;
+  uint32_t parity = 0;
+  __device__ void Next() {
+    if (++slot == kStages) slot = 0, parity ^= 1;
+  }
+};
+
+// A part that a block sums, or, with last == first, the end of a tile of rows.
+struct Part {
+  int step, tile;
+  int band, first, last;  // stages
+  int slot;
+  bool whole;
+  bool last_tile;
+
+  __device__ bool ends_tile() const { return first == last; }
+};
+
+// Calls f(part) for every part of this block, in order, and for the end of each tile of rows.
+template <int kTileRows, typename Function>
+__device__ __forceinline__ void ForEachPart(const LinearProgram& program, Function&& f) {
+  const int pair = static_cast<int>(blockIdx.x / 2);
   const int tiles = (program.padded_rows + kTileRows - 1) / kTileRows;
   for (int step = 0; step < program.count; ++step) {
-    const LinearRun run(program.plans[step], static_cast<int>(blockIdx.x / 2));
-    const int pieces = run.NumPieces();
+    const LinearPlan& plan = program.plans[step];
+    const int begin = pair < plan.runs ? plan.Begin(pair) : 0;
+    const int end = pair < plan.runs ? plan.Begin(pair + 1) : 0;
     for (int tile = 0; tile < tiles; ++tile) {
-      for (int i = 0; i < pieces; ++i) on_piece(step, tile, run.Piece(i));
-      on_end(step, tile);
+      int whole = 0, at = begin;
+      Part part = {step, tile, 0, 0, 1, 0, false, tile + 1 == tiles};
+      while (!part.ends_tile()) {
+        part.whole = whole < plan.whole;
+        part.first = part.last = 0;
+        if (part.whole) {
+          part.band = pair + whole++ * plan.pairs;
+          part.last = plan.stages;
+          part.slot = plan.WholeSlot(pair);
+        } else if (at < end) {
+          const int band = at / plan.stages;
+          part.first = at - band * plan.stages;
+          part.last = min(plan.stages, part.first + end - at);
+          at += part.last - part.first;
+          part.slot = plan.SplitSlot(band, pair);
+          part.band = plan.split_begin() + band;
+        }
+        f(part);
+      }
     }
   }
 }
@@ -90,74 +124,67 @@ __device__ __forceinline__ void StreamWeights(const LinearProgram& program,
                                               const StreamShared<kKind, kTileRows>& shared) {
   using Shape = StreamShape<kKind, kTileRows>;
   RingPosition<Shape::kStages> ring;
-  const auto on_piece = [&](int step, int /*tile*/, const LinearPiece& piece) {
-    const LinearStep& linear = program.steps[step];
+  ForEachPart<kTileRows>(program, [&](const Part& part) {
+    const LinearStep& linear = program.steps[part.step];
     const StageLayout layout = LayoutOf(linear.weight.format);
     const auto* from =
         static_cast<const unsigned char*>(linear.weight.data) +
-        StageOffset(layout, linear.weight.in, piece.band + linear.feature_begin / kBand,
-                    blockIdx.x % 2, piece.first);
-    for (int stage = piece.first; stage < piece.last; ++stage, from += layout.bytes, ring.Next()) {
+        StageOffset(layout, linear.weight.in, part.band + linear.feature_begin / kBand,
+                    blockIdx.x % 2, part.first);
+    for (int stage = part.first; stage < part.last; ++stage, from += layout.bytes, ring.Next()) {
       BarrierWait(shared.WeightsFree(ring.slot), ring.parity ^ 1);
       BarrierExpect(shared.Full(ring.slot), layout.bytes);
       BulkCopy(SharedAddress(shared.Weights(ring.slot)), from, layout.bytes,
                shared.Full(ring.slot));
     }
-  };
-  ForEachPiece<kTileRows>(program, on_piece, [](int, int) {});
+  });
 }
 
-// By a warp, or one lane of it: the bytes of a tile of rows over the inputs of a stage. Packed
-// activations are tiles of up to 128 rows; a tile of 256 rows is two of them, of which the second
-// may be missing.
+// By one warp: the bytes of a tile of rows over the inputs of a stage. Packed activations are tiles
+// of up to 128 rows; a tile of 256 rows is two of them, of which the second may be missing.
 template <Kind kKind, int kTileRows>
 __device__ __forceinline__ void StreamRows(const LinearProgram& program,
                                            const StreamShared<kKind, kTileRows>& shared) {
   using Shape = StreamShape<kKind, kTileRows>;
   constexpr int kPacked = kTileRows < 128 ? kTileRows : 128;
-  constexpr uint32_t kBytes = kPacked * Shape::kInputs * 2, kHalf = kBytes / 2;
+  constexpr uint32_t kPackedBytes = kPacked * Shape::kInputs * 2;
+  constexpr int kPackedTiles = kTileRows / kPacked;
   const uint32_t rank = blockIdx.x % 2;
-  const int tiles = (program.padded_rows + kTileRows - 1) / kTileRows;
   RingPosition<Shape::kStages> ring;
-  uint32_t finished = 0;  // tiles before those of this product
-  const auto on_piece = [&](int step, int tile, const LinearPiece& piece) {
-    const LinearStep& linear = program.steps[step];
+  uint32_t passed = 0;  // barriers of the grid so far
+  ForEachPart<kTileRows>(program, [&](const Part& part) {
+    if (part.ends_tile()) {
+      // Every tile ends with a barrier, every product with a second one, behind which the next
+      // product's inputs are ready.
+      ++passed;
+      if (!part.last_tile || part.step + 1 == program.count) return;
+      ++passed;
+      while (LoadAcquire(program.counters) < passed * gridDim.x) {
+      }
+      ProxyFence();
+      return;
+    }
+    const LinearStep& linear = program.steps[part.step];
     const int64_t width = PaddedInputs(linear.weight.in);
     const auto* from = reinterpret_cast<const unsigned char*>(
-        linear.x + (static_cast<int64_t>(tile) * kTileRows * width +
-                    static_cast<int64_t>(piece.first) * Shape::kInputs * kPacked));
-    const int present =
-        min(kTileRows / kPacked, (program.padded_rows - tile * kTileRows) / kPacked);
-    for (int stage = piece.first; stage < piece.last; ++stage, from += kBytes, ring.Next()) {
+        linear.x + (static_cast<int64_t>(part.tile) * kTileRows * width +
+                    static_cast<int64_t>(part.first) * Shape::kInputs * kPacked));
+    const int present = min(kPackedTiles, (program.padded_rows - part.tile * kTileRows) / kPacked);
+    for (int stage = part.first; stage < part.last; ++stage, from += kPackedBytes, ring.Next()) {
       const uint32_t full = shared.Full(ring.slot), to = SharedAddress(shared.Rows(ring.slot));
       BarrierWait(shared.RowsFree(ring.slot), ring.parity ^ 1);
-      if constexpr (Shape::kRowsByLanes) {
-#pragma unroll
-        for (uint32_t at = threadIdx.x % 32 * 16; at < kBytes; at += 512) {
-          CopyAsync(to + at, from + at);
-        }
-        ArriveAfterCopies(full);
-        continue;
-      }
-      BarrierExpect(full, static_cast<uint32_t>(present) * kBytes);
+      BarrierExpect(full, present * kPackedBytes);
       for (int t = 0; t < present; ++t) {
-        const unsigned char* source = from + t * (kPacked * width * 2);
-        const uint32_t place = to + static_cast<uint32_t>(t) * kBytes;
-        if constexpr (Shape::kShare) {
-          BulkCopyToMany(place + rank * kHalf, source + rank * kHalf, kHalf, full, /*ranks=*/3);
+        const unsigned char* source = from + t * (128 * width * 2);
+        const uint32_t place = to + t * kPackedBytes;
+        if constexpr (!Shape::kShare) {
+          BulkCopy(place, source, kPackedBytes, full);
         } else {
-          BulkCopy(place, source, kBytes, full);
+          constexpr uint32_t kHalf = kPackedBytes / 2;
+          BulkCopyToPair(place + rank * kHalf, source + rank * kHalf, kHalf, full);
         }
       }
     }
-  };
-  ForEachPiece<kTileRows>(program, on_piece, [&](int step, int tile) {
-    ++finished;
-    // The next product's inputs are what this one writes.
-    if (tile + 1 < tiles || step + 1 == program.count) return;
-    if (!Shape::kRowsByLanes || threadIdx.x % 32 == 0) WaitForTiles(program, finished);
-    if (Shape::kRowsByLanes) __syncwarp();
-    ProxyFence();
   });
 }
 
@@ -166,12 +193,20 @@ template <Kind kKind, int kTileRows>
 __device__ __forceinline__ void ScaleRows(const LinearProgram& program,
                                           const StreamShared<kKind, kTileRows>& shared) {
   const int tiles = (program.padded_rows + kTileRows - 1) / kTileRows;
+  uint32_t passed = 0;
   bool used = false;
   for (int step = 0; step < program.count; ++step) {
-    if (program.steps[step].square_sums == nullptr) continue;
-    if (threadIdx.x % kScalers == 0) WaitForTiles(program, static_cast<uint32_t>(step * tiles));
-    ScalersSync();
-    for (int tile = 0; tile < tiles; ++tile) {
+    if (step > 0) ++passed;
+    if (program.steps[step].square_sums != nullptr) {
+      // One thread: as many as there are would keep the writers away.
+      if (threadIdx.x % kScalers == 0) {
+        while (LoadAcquire(program.counters) < passed * gridDim.x) {
+        }
+      }
+      ScalersSync();
+    }
+    for (int tile = 0; tile < tiles; ++tile, ++passed) {
+      if (program.steps[step].square_sums == nullptr) continue;
       if (used) ScalesUsed::Wait();
       used = true;
       NormFactors<kTileRows>(program.steps[step], program.padded_rows, tile * kTileRows,
@@ -184,6 +219,9 @@ __device__ __forceinline__ void ScaleRows(const LinearProgram& program,
 
 // --- The products of one stage, by one warpgroup
 // -----------------------------------------------------
+
+template <int kRows>
+using Sums = float[kRows / 2];
 
 // The A operands of kSteps steps of 16 inputs, from step `from` of the stage.
 template <Kind kKind, int kSteps>
@@ -336,6 +374,29 @@ __device__ __forceinline__ void MultiplyNarrow(const unsigned char* stage, uint3
   }
 }
 
+// One stage of bf16, both operands in shared memory; only started.
+template <int kTileRows, int kRows, int kHalves>
+__device__ __forceinline__ void MultiplyBF16(uint32_t stage, uint32_t rows, bool first,
+                                             Sums<kRows> (&total)[kHalves]) {
+  constexpr uint32_t kWeightStride = kHalfBand * 16;
+  constexpr int kPacked = kTileRows < 128 ? kTileRows : 128;
+  constexpr uint32_t kRowStride = kPacked * 16;
+  const uint32_t a = stage + threadIdx.x / 128 % 2 * (64 * 16);
+  WgmmaFence();
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) {
+    KeepOrder(total[half]);
+#pragma unroll
+    for (int s = 0; s < 4; ++s) {
+      Wgmma<kRows>::Shared(
+          total[half], MatrixDescriptor(a + s * 2 * kWeightStride, kWeightStride),
+          MatrixDescriptor(rows + half * (kPacked * 128) + s * 2 * kRowStride, kRowStride),
+          first && s == 0 ? 0 : 1);
+    }
+  }
+  WgmmaCommit();
+}
+
 template <Kind kKind, int kTileRows>
 __device__ __forceinline__ void Release(const StreamShared<kKind, kTileRows>& shared, int slot) {
   using Shape = StreamShape<kKind, kTileRows>;
@@ -350,100 +411,91 @@ __device__ __forceinline__ void Release(const StreamShared<kKind, kTileRows>& sh
   }
 }
 
-// The sums of one piece.
-template <Kind kKind, int kTileRows, int kRows, int kHalves>
-__device__ __forceinline__ void SumPiece(const StreamShared<kKind, kTileRows>& shared,
-                                         const StageLayout& layout, const LinearPiece& piece,
-                                         RingPosition<StreamShape<kKind, kTileRows>::kStages>& ring,
-                                         Sums<kRows> (&total)[kHalves]) {
-  if constexpr (kKind != Kind::kBF16) {
-#pragma unroll
-    for (int half = 0; half < kHalves; ++half) {
-#pragma unroll
-      for (int i = 0; i < kRows / 2; ++i) total[half][i] = 0;
-    }
-  }
-  int before = -1;
-  for (int stage = piece.first; stage < piece.last; ++stage, ring.Next()) {
-    BarrierWait(shared.Full(ring.slot), ring.parity);
-    if constexpr (StreamShape<kKind, kTileRows>::kRowsByLanes) SharedProxyFence();
-    const uint32_t rows = SharedAddress(shared.Rows(ring.slot));
-    const bool first = stage == piece.first;
-    if constexpr (kKind == Kind::kBF16) {
-      MultiplyBF16<kTileRows, kRows, kHalves>(SharedAddress(shared.Weights(ring.slot)), rows, first,
-                                              total);
-      WgmmaWait<1>();
-      if (before >= 0) Release(shared, before);
-      before = ring.slot;
-    } else {
-      MultiplyNarrow<kKind, kTileRows, kRows, kHalves>(shared.Weights(ring.slot), rows, layout,
-                                                       first, total);
-      Release(shared, ring.slot);
-    }
-  }
-  if constexpr (kKind == Kind::kBF16) {
-    WgmmaWait<0>();
-#pragma unroll
-    for (int half = 0; half < kHalves; ++half) KeepOrder(total[half]);
-    Release(shared, before);
-  }
-}
-
 template <Kind kKind, int kTileRows>
 __device__ __forceinline__ void Consume(const LinearProgram& program,
                                         const StreamShared<kKind, kTileRows>& shared) {
   using Shape = StreamShape<kKind, kTileRows>;
   constexpr int kRows = Shape::kRows, kHalves = Shape::kHalves;
   RingPosition<Shape::kStages> ring;
-  const int pair = static_cast<int>(blockIdx.x / 2);
-  const int group = static_cast<int>(blockIdx.x % 2 * 2 + threadIdx.x / 128 % 2);
-  uint32_t finished = 0;  // tiles
+  uint32_t passed = 0;
+  int parity = 0;
   ScalesOfTile scales;
-  const auto on_piece = [&](int step, int tile, const LinearPiece& piece) {
-    const LinearStep& linear = program.steps[step];
-    FinishBand<kTileRows> band(program, linear, tile * kTileRows, piece.band, group);
-    Sums<kRows> total[kHalves];
-    SumPiece<kKind, kTileRows, kRows, kHalves>(shared, LayoutOf(linear.weight.format), piece, ring,
-                                               total);
-    const PartsOfTile<kTileRows> parts(program, group, finished);
-    if (!piece.closes) {
-      parts.Write(pair, total);
-      return;
-    }
-    const int first_run = program.plans[step].RunOf(piece.band * program.plans[step].stages);
-    constexpr int kTogether = FinishBand<kTileRows>::kTogether;
-    if constexpr (kTileRows == kTogether * 8) {
-      auto& sums = reinterpret_cast<float(&)[kTogether][4]>(total);
-      band.LoadHidden(0);
-      if (piece.first > 0) parts.Await(first_run, pair);
-      parts.AddTo(first_run, pair, 0, sums);
-      scales.Need(linear);
-      band.Finish(0, sums, shared.RowScales(), shared.Squares());
-    } else {
-      parts.Keep(total);
-      if (piece.first > 0) parts.Await(first_run, pair);
-      scales.Need(linear);
-#pragma unroll 1
-      for (int j = 0; j < band.NumGroups(); j += kTogether) {
-        float sums[kTogether][4];
-        band.LoadHidden(j);
-        parts.LoadKept(j, sums);
-        parts.AddTo(first_run, pair, j, sums);
-        band.Finish(j, sums, shared.RowScales(), shared.Squares());
+  ForEachPart<kTileRows>(program, [&](const Part& part) {
+    const LinearStep& linear = program.steps[part.step];
+    const int group = static_cast<int>(blockIdx.x % 2 * 2 + threadIdx.x / 128 % 2);
+    if (!part.ends_tile()) {
+      const StageLayout layout = LayoutOf(linear.weight.format);
+      Sums<kRows> total[kHalves];
+      if constexpr (kKind != Kind::kBF16) {
+#pragma unroll
+        for (int half = 0; half < kHalves; ++half) {
+#pragma unroll
+          for (int i = 0; i < kRows / 2; ++i) total[half][i] = 0;
+        }
       }
+      int before = -1;
+      for (int stage = part.first; stage < part.last; ++stage, ring.Next()) {
+        BarrierWait(shared.Full(ring.slot), ring.parity);
+        const uint32_t rows = SharedAddress(shared.Rows(ring.slot));
+        const bool first = stage == part.first;
+        if constexpr (kKind == Kind::kBF16) {
+          MultiplyBF16<kTileRows, kRows, kHalves>(SharedAddress(shared.Weights(ring.slot)), rows,
+                                                  first, total);
+          WgmmaWait<1>();
+          if (before >= 0) Release(shared, before);
+          before = ring.slot;
+        } else {
+          MultiplyNarrow<kKind, kTileRows, kRows, kHalves>(shared.Weights(ring.slot), rows, layout,
+                                                           first, total);
+          Release(shared, ring.slot);
+        }
+      }
+      if constexpr (kKind == Kind::kBF16) {
+        WgmmaWait<0>();
+#pragma unroll
+        for (int half = 0; half < kHalves; ++half) KeepOrder(total[half]);
+        Release(shared, before);
+      }
+      float4* to = program.parts + PartIndex(program, parity, part.slot, kTileRows, group, 0) +
+                   threadIdx.x % 128;
+#pragma unroll
+      for (int half = 0; half < kHalves; ++half) {
+#pragma unroll
+        for (int j = 0; j < kRows / 8; ++j) {
+          to[(half * (kRows / 8) + j) * 128] =
+              make_float4(total[half][j * 4], total[half][j * 4 + 1], total[half][j * 4 + 2],
+                          total[half][j * 4 + 3]);
+        }
+      }
+      if (!part.whole) return;
+    } else {
+      GridArriveAndWait(program, ++passed);
     }
-    band.End(shared.Squares());
-  };
-  ForEachPiece<kTileRows>(program, on_piece, [&](int step, int /*tile*/) {
-    scales.Need(program.steps[step]);  // also where no band ends: the barrier counts all
-    scales.Release(program.steps[step]);
-    FinishTile(program, finished++);
+    // Whole bands are finished by who has summed them, split ones by all blocks.
+    scales.Need(linear);
+    const LinearPlan& plan = program.plans[part.step];
+    const int row_groups = RowGroups<kTileRows>(program, part.tile * kTileRows);
+    FinishRange range = {part.band * 4 + group, 0, 1, row_groups, true};
+    if (part.ends_tile()) {
+      const int begin = plan.split_begin() * 4;
+      const int end = linear.output == LinearStep::Output::kSilu
+                          ? static_cast<int>(PaddedInputs(linear.weight.out / 2) / 32)
+                          : begin + plan.split * 4;
+      range = {begin, static_cast<int>(blockIdx.x * 2 + threadIdx.x / 128 % 2),
+               static_cast<int>(gridDim.x * 2), (end - begin) * row_groups, false};
+    }
+    Finish<kTileRows>(program, part.step, part.tile, parity, range, shared.RowScales(),
+                      shared.Scratch());
+    if (!part.ends_tile()) return;
+    scales.Release(linear);
+    parity ^= 1;
+    if (part.last_tile && part.step + 1 < program.count) GridArriveAndWait(program, ++passed);
   });
   // The last block to end leaves the counters at zero for the next launch.
   asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
-  if (threadIdx.x == 0 && atomicAdd(&program.signals->done, 1) + 1 == gridDim.x) {
-    for (uint32_t tile = 0; tile < finished; ++tile) program.signals->finished[tile] = 0;
-    program.signals->done = 0;
+  if (threadIdx.x % kConsumers == 0 && atomicAdd(program.counters + 1, 1) + 1 == gridDim.x) {
+    program.counters[0] = 0;
+    program.counters[1] = 0;
   }
 }
 
@@ -453,10 +505,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   using Shape = StreamShape<kKind, kTileRows>;
   extern __shared__ __align__(1024) unsigned char memory[];
   const StreamShared<kKind, kTileRows> shared{memory};
-  AllowSuccessor();
   if (threadIdx.x == 0) {
     for (int slot = 0; slot < Shape::kStages; ++slot) {
-      BarrierInit(shared.Full(slot), Shape::kRowsByLanes ? 33 : 2);
+      BarrierInit(shared.Full(slot), 2);
       BarrierInit(shared.WeightsFree(slot), Shape::kDecodes ? kConsumers / 32 : 2);
       BarrierInit(shared.RowsFree(slot), Shape::kShare ? 4 : 2);
     }
@@ -468,11 +519,9 @@ __global__ void __launch_bounds__(kThreads, 1)
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x == kConsumers) {
       StreamWeights<kKind, kTileRows>(program, shared);
-    } else if (threadIdx.x / 32 == kConsumers / 32 + 1) {
-      if (Shape::kRowsByLanes || threadIdx.x % 32 == 0) {
-        WaitForPredecessor();
-        StreamRows<kKind, kTileRows>(program, shared);
-      }
+    } else if (threadIdx.x == kConsumers + 32) {
+      WaitForPredecessor();
+      StreamRows<kKind, kTileRows>(program, shared);
     } else if (threadIdx.x >= kConsumers + 64) {
       WaitForPredecessor();
       ScaleRows<kKind, kTileRows>(program, shared);

@@ -53,33 +53,24 @@ __device__ __forceinline__ void BulkCopy(uint32_t to, const void* from, uint32_t
       "l"(from), "r"(bytes), "r"(barrier)
       : "memory");
 }
-// To the same place of all blocks of the cluster in `ranks`, a bit each, completing on the barrier
-// of each.
-__device__ __forceinline__ void BulkCopyToMany(uint32_t to, const void* from, uint32_t bytes,
-                                               uint32_t barrier, uint16_t ranks) {
+// To the same place of both blocks of a cluster of two, completing on the barrier of each.
+__device__ __forceinline__ void BulkCopyToPair(uint32_t to, const void* from, uint32_t bytes,
+                                               uint32_t barrier) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
       " [%0], [%1], %2, [%3], %4;" ::"r"(to),
-      "l"(from), "r"(bytes), "r"(barrier), "h"(ranks)
+      "l"(from), "r"(bytes), "r"(barrier), "h"(static_cast<uint16_t>(3))
       : "memory");
-}
-
-// 16 bytes by a lane, past the first cache.
-__device__ __forceinline__ void CopyAsync(uint32_t to, const void* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-}
-// Arrives once the copies of this lane so far are done.
-__device__ __forceinline__ void ArriveAfterCopies(uint32_t barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
-}
-// Between such copies and tensor cores that read what they brought.
-__device__ __forceinline__ void SharedProxyFence() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 // Between writes to global memory and bulk copies that read them.
 __device__ __forceinline__ void ProxyFence() {
   asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+
+// Between ordinary writes to shared memory and the tensor cores' reads.
+__device__ __forceinline__ void SharedProxyFence() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 __device__ __forceinline__ void ClusterSync() {
