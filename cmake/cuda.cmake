@@ -3,7 +3,7 @@
 #   TESSERA_CUDA                AUTO builds the backend where such a toolkit is found, ON insists,
 #                               OFF does not
 #   TESSERA_CUDA_ARCHITECTURES  what machine code is made for; those unknown to nvcc are left out
-set(TESSERA_CUDA OFF CACHE STRING "The CUDA backend: AUTO, ON or OFF")
+set(TESSERA_CUDA AUTO CACHE STRING "The CUDA backend: AUTO, ON or OFF")
 set_property(CACHE TESSERA_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(TESSERA_CUDA_ARCHITECTURES 80 90a 120 CACHE STRING "Compute capabilities to compile for")
 
