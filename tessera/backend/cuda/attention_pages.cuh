@@ -11,8 +11,8 @@ namespace tessera::cuda {
 
 inline constexpr int32_t kSplitPages = kAttentionSplit / ops::kPageRows;
 
-// How a launch divides the work. The grid is a line of clusters of blocks, each of which takes
-// every so manieth work; the blocks of a cluster take turns at its splits.
+// How a launch divides the work. The grid is a line of clusters of blocks, which take turns at the
+// works; the blocks of a cluster take turns at the splits of a work.
 struct PagePlan {
   int32_t tiles = 1;    // consecutive ones of a group that make a work
   int32_t chunks = 1;   // works for the folded rows of so many tiles
