@@ -2,8 +2,9 @@
 // copy brings to the device.
 //
 // Sizes are rounded up so that many forwards have the same layout and the same launch bounds, and
-// with them one graph: rows and outputs as packed activations pad them, tiles, keys and few rows of a
-// group to powers of two. The room for groups, pages, ranges and bits never shrinks, so that it soon stays the same.
+// with them one graph: rows and outputs as packed activations pad them, tiles, keys and the rows of
+// small groups to powers of two. The room for groups, pages, ranges and bits never shrinks, so that
+// it soon stays the same.
 #pragma once
 
 #include <cstddef>
