@@ -99,8 +99,10 @@ void DotPanel(const PanelsArgs& a, int64_t panel) {
       const __m512i value = _mm512_loadu_si512(x + kDotHeader + i);
 #pragma GCC unroll 16
       for (int f = 0; f < 16; ++f) {
-        // The lines of the next step or two, one at a time.
-        if (f % (16 / kBits) == 0) _mm_prefetch(codes + 1024 + f * 8 * kBits, _MM_HINT_T0);
+        // Every line once and in order, or the processor's own prefetchers lose the stream; the
+        // empty statement keeps the compiler from moving the loads.
+        asm volatile("" : "+r"(codes));
+        if (f % (8 / kBits) == 0) _mm_prefetch(codes + 2048 + f * 8 * kBits, _MM_HINT_T0);
         sums[f] = _mm512_dpbusd_epi32(sums[f], Unsigned<kBits>(codes, low, high, f), value);
       }
       codes += 128 * kBits;
