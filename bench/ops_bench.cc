@@ -1,6 +1,6 @@
 // What the operations beside the linears cost, next to the linears of the same layer.
 //
-//   ops_bench [--isa LEVEL] [--threads N] [--reps N] [--kv f32|bf16]
+//   ops_bench [--isa LEVEL] [--threads N] [--reps N] [--kv f32|bf16|int8]
 //
 // Sizes are LLaDA-8B's: 32 heads of 128, width 4096, MLP 12288, vocabulary 126464. One thread is
 // timed by the processor time it got, several by the clock on the wall; times are medians, with the
@@ -261,11 +261,11 @@ int Main(int argc, char** argv) {
       options.threads = std::atoi(value);
     } else if (flag == "--reps" && std::atoi(value) > 0) {
       options.reps = std::atoi(value);
-    } else if (flag == "--kv" && (!std::strcmp(value, "f32") || !std::strcmp(value, "bf16"))) {
-      options.kv = !std::strcmp(value, "f32") ? ops::KvType::kF32 : ops::KvType::kBF16;
+    } else if (const auto kv = ops::ParseKvType(value); flag == "--kv" && kv.ok()) {
+      options.kv = *kv;
     } else {
-      std::fprintf(stderr,
-                   "usage: ops_bench [--isa LEVEL] [--threads N] [--reps N] [--kv f32|bf16]\n");
+      std::fprintf(
+          stderr, "usage: ops_bench [--isa LEVEL] [--threads N] [--reps N] [--kv f32|bf16|int8]\n");
       return 2;
     }
   }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What each weight format costs the default model, as the table of docs/quantization.md.
+"""What formats of weights and of keys and values cost the default model, as the tables of docs/quantization.md.
 
     python3 bench/quantization_table.py
 
 Quantises the model to every format, runs `tessera eval` on all cases of models/heldout.jsonl and on their likelihood, and
-writes the table between the page's markers.  Measured formats are remembered in --memory and not run again.  Differences
+writes the tables between the page's markers.  Measured formats are remembered in --memory and not run again.  Differences
 are of the same case under two formats, so their intervals are much narrower than those of the scores.
 Needs the standard library and a built `tessera`.
 """
@@ -35,6 +35,8 @@ FORMATS = {
     "int4 g64, gptq act-order": "--bits 4 --group 64 --method gptq --act-order",
     "int4, per channel, gptq": "--bits 4 --group 0 --method gptq",
 }
+# Weight format -> K/V types beside bf16.
+CACHES = {"bf16": ["int8"], "int4 g32, gptq": ["int8"]}
 
 
 def run(*command):
@@ -45,14 +47,15 @@ def run(*command):
     return done.stdout
 
 
-def measure(a, quantize, folder):
+def measure(a, quantize, cache, folder):
     model, report = pathlib.Path(a.model), None
     if quantize is not None:
         model = folder / "model"
         report = json.loads(run(a.tessera, "quantize", a.model, model, "--json", *quantize.split()))
     size = sum(f.stat().st_size for f in model.glob("*.safetensors"))
     outputs = folder / "outputs.jsonl"
-    common = [a.tessera, "eval", "-m", model, "--twin", "none", "--limit", a.limit, "--json", "--strategies", a.strategy]
+    common = [a.tessera, "eval", "-m", model, "--twin", "none", "--limit", a.limit, "--json", "--strategies", a.strategy,
+              "--kv-cache-dtype", cache]
     tasks = json.loads(run(*common, "--task", "heldout", "--outputs", outputs))
     likelihood = json.loads(run(*common, "--task", "likelihood"))
     scores = {}
@@ -73,7 +76,7 @@ def interval(values):
 
 
 def table(rows):
-    base = rows["bf16"]
+    base = next(iter(rows.values()))
     out = ["| format | MB | % right | change, points (95 %) | nats per token | tokens per forward | change | output error |",
            "|---|---|---|---|---|---|---|---|"]
     for name, row in rows.items():
@@ -89,6 +92,12 @@ def table(rows):
     return out + ["", f"{len(base['scores'])} cases."]
 
 
+def place(text, mark, rows):
+    """The page with a table between its markers."""
+    begin, end = text.index(f"<!-- {mark}: begin -->"), text.index(f"<!-- {mark}: end -->")
+    return "\n".join([text[:begin] + f"<!-- {mark}: begin -->", ""] + table(rows) + ["", text[end:]])
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--tessera", default=ROOT / "build/release/apps/cli/tessera")
@@ -100,21 +109,26 @@ def main():
     p.add_argument("--only", action="append", help="a format of the table; may be repeated")
     a = p.parse_args()
     memory = json.loads(a.memory.read_text()) if a.memory.exists() else {}
-    for name, quantize in FORMATS.items():
+    with_cache = lambda name, cache: f"{name}; K/V {cache}"
+    cases = {name: (quantize, "auto") for name, quantize in FORMATS.items()}
+    cases |= {with_cache(name, cache): (FORMATS[name], cache) for name, caches in CACHES.items() for cache in caches}
+    for name, (quantize, cache) in cases.items():
         if name in memory or (a.only and name not in a.only):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            memory[name] = measure(a, quantize, pathlib.Path(folder))
+            memory[name] = measure(a, quantize, cache, pathlib.Path(folder))
         a.memory.parent.mkdir(parents=True, exist_ok=True)
         a.memory.write_text(json.dumps(memory))
-    missing = [name for name in FORMATS if name not in memory]
-    if missing:
-        sys.exit(f"quantization_table: not measured yet: {', '.join(missing)}")
-    text = a.page.read_text()
-    begin, end = text.index(f"<!-- {MARK}: begin -->"), text.index(f"<!-- {MARK}: end -->")
-    lines = [text[:begin] + f"<!-- {MARK}: begin -->", ""] + table({n: memory[n] for n in FORMATS}) + ["", text[end:]]
-    a.page.write_text("\n".join(lines))
-    print(f"{a.page}: {len(FORMATS)} formats")
+    tables = {
+        MARK: list(FORMATS),
+        f"{MARK}, K/V": [n for name, caches in CACHES.items() for n in [name] + [with_cache(name, c) for c in caches]]}
+    for mark, names in tables.items():
+        missing = [name for name in names if name not in memory]
+        if missing:
+            print(f"quantization_table: not measured yet: {', '.join(missing)}; {mark}: table left as it is", file=sys.stderr)
+            continue
+        a.page.write_text(place(a.page.read_text(), mark, {n: memory[n] for n in names}))
+        print(f"{a.page}: {len(names)} formats")
 
 
 if __name__ == "__main__":

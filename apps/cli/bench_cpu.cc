@@ -34,7 +34,7 @@ constexpr int32_t kLayers = 32;  // of the network that is timed
 
 struct CpuOptions {
   std::vector<std::string> formats;
-  std::string rows = "1,8,32,64,128", isa = "auto", peer, peer_model;
+  std::string rows = "1,8,32,64,128", kv_cache_dtype = "auto", isa = "auto", peer, peer_model;
   int32_t keys = 512, layers = 8, repeat = 5, threads = 0;
   bool quick = false, json = false;
 };
@@ -88,6 +88,7 @@ Status BenchFormat(const CpuOptions& options, const std::string& format,
         {.isa = options.isa,
          .threads = options.threads,
          .dtype = format,
+         .kv_cache_dtype = options.kv_cache_dtype,
          .progress = [&](int64_t done, int64_t all) { return progress.Update(done, all); }});
   };
   // Two depths give the time of a layer and of the rest without assuming either.
@@ -139,6 +140,8 @@ Result<bool> ParseCpu(const Args& args, CpuOptions* options) {
                "int8, bf16");
   parser.Text("--rows", &options->rows, "1,32", "rows of a forward; default 1,8,32,64,128");
   parser.Int("--keys", &options->keys, 0, 3072, "cached positions to attend to; default 512");
+  parser.Choice("--kv-cache-dtype", &options->kv_cache_dtype, {"auto", "f32", "bf16", "int8"},
+                "of cached keys and values");
   parser.Int("--layers", &options->layers, 2, kLayers,
              "layers that are made, of 32; default 8, which no cache holds");
   parser.Int("--repeat", &options->repeat, 1, 1000, "forwards per case; default 5");

@@ -11,6 +11,7 @@ Json ToJson(const api::ModelInfo& info) {
           {"architecture", info.architecture},
           {"attention", info.attention},
           {"dtype", info.dtype},
+          {"kv_cache_dtype", info.kv_cache_dtype},
           {"device", info.device},
           {"default_strategy", info.default_strategy},
           {"parameters", info.parameters},

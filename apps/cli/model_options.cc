@@ -57,6 +57,9 @@ void AddLoadOptions(Parser& parser, ModelOptions* options) {
   parser.Text("--dtype", &options->dtype, "FORMAT",
               "of the weights: auto (as stored), f32, bf16, fp8 (GPUs only), int8, int4; int8-gN, "
               "int4-gN or int4-gN-asym with N inputs per scale");
+  parser.Choice("--kv-cache-dtype", &options->kv_cache_dtype, {"auto", "f32", "bf16", "int8"},
+                "of cached keys and values; auto: f32 beside f32 weights, otherwise bf16; int8: "
+                "half the memory of bf16, device cpu only");
   parser.Choice("--isa", &options->isa,
                 {"auto", "generic", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"},
                 "instruction set of device cpu");
@@ -136,6 +139,7 @@ Result<std::unique_ptr<api::Model>> LoadModel(const ModelOptions& options, Model
              .isa = options.isa,
              .threads = options.threads,
              .dtype = options.dtype,
+             .kv_cache_dtype = options.kv_cache_dtype,
              .mask_id = options.mask_id,
              .tokenizer = options.tokenizer,
              .progress = [&](int64_t done, int64_t all) { return progress.Update(done, all); }});

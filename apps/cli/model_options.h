@@ -14,7 +14,7 @@ namespace tessera::cli {
 
 struct ModelOptions {
   std::string model;  // "" = the default
-  std::string dtype = "auto", isa = "auto", device = "cpu";
+  std::string dtype = "auto", kv_cache_dtype = "auto", isa = "auto", device = "cpu";
   int32_t threads = 0;
   int32_t mask_id = -1;
   std::string tokenizer;  // "" = the model's own

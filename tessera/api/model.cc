@@ -462,11 +462,13 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& path, const LoadOp
                                               .isa = options.isa,
                                               .threads = options.threads,
                                               .dtype = options.dtype,
+                                              .kv_cache_dtype = options.kv_cache_dtype,
                                               .mask_id = options.mask_id,
                                               .progress = options.progress}));
   ModelInfo info = InfoOf(loaded.model->config(), *loaded.architecture);
   info.device = std::string(loaded.device->name());
   info.dtype = ops::Name(loaded.model->format());
+  info.kv_cache_dtype = ops::Name(loaded.model->kv_type());
   info.weight_bytes = loaded.model->weight_bytes();
   info.default_strategy = loaded.default_strategy;
   auto model = std::make_unique<ModelImpl>(std::move(loaded), std::move(info), options);
@@ -492,11 +494,13 @@ Result<std::unique_ptr<Model>> Model::Synthetic(const std::string& network, int3
                                                        .isa = options.isa,
                                                        .threads = options.threads,
                                                        .dtype = options.dtype,
+                                                       .kv_cache_dtype = options.kv_cache_dtype,
                                                        .progress = options.progress},
                                                       size));
   ModelInfo info = InfoOf(loaded.model->config(), *loaded.architecture);
   info.device = std::string(loaded.device->name());
   info.dtype = ops::Name(loaded.model->format());
+  info.kv_cache_dtype = ops::Name(loaded.model->kv_type());
   info.weight_bytes = loaded.model->weight_bytes();
   return std::unique_ptr<Model>(new ModelImpl(std::move(loaded), std::move(info), options));
 }

@@ -26,6 +26,9 @@ struct LoadOptions {
   // Format of the weight matrices: auto (as stored), f32, bf16, fp8 (GPUs only), int8, int4, or
   // with the inputs per scale int8-gN, int4-gN, int4-gN-asym.
   std::string dtype = "auto";
+  // Of cached keys and values: auto (f32 beside f32 weights, otherwise bf16), f32, bf16, int8
+  // (device cpu only).
+  std::string kv_cache_dtype = "auto";
   TokenId mask_id = -1;   // for checkpoints whose config does not name the mask token
   std::string tokenizer;  // file or folder; "" = the model's own folder
   // Whether a strategy text may name a file to read (learn2pd=FILE). Turn it off where texts come
@@ -38,9 +41,10 @@ struct LoadOptions {
 struct ModelInfo {
   std::string path;
   std::string architecture;
-  std::string attention;  // causal | bidirectional | block-causal
-  std::string dtype;      // of the weight matrices in memory
-  std::string device;     // "cpu:avx512bf16", "cuda:0"
+  std::string attention;       // causal | bidirectional | block-causal
+  std::string dtype;           // of the weight matrices in memory
+  std::string kv_cache_dtype;  // "" where no weights were loaded
+  std::string device;          // "cpu:avx512bf16", "cuda:0"
   std::string default_strategy;
   int64_t parameters = 0;
   int64_t active_parameters = 0;  // read by the forward of one row

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "tessera/backend/registry.h"
+#include "tessera/kv/kv_cache.h"
 #include "tessera/models/gguf.h"
 #include "tessera/models/hugging_face.h"
 #include "tessera/models/synthetic_source.h"
@@ -47,9 +48,18 @@ Result<std::optional<ops::WeightFormat>> ParseDtype(const std::string& dtype) {
   return std::optional(format);
 }
 
+// Unset: auto. Refused unless the device can hold such K and V.
+Result<std::optional<ops::KvType>> ParseKvCacheDtype(const std::string& dtype,
+                                                     const ops::Device& device) {
+  if (dtype == "auto") return std::optional<ops::KvType>();
+  TESSERA_ASSIGN_OR_RETURN(const ops::KvType type, ops::ParseKvType(dtype));
+  TESSERA_RETURN_IF_ERROR(kv::KvCache::CheckType(device, type));
+  return std::optional(type);
+}
+
 // Fails when the device lacks the memory.
 Status CheckNeed(const OpenedModel& opened, const std::optional<ops::WeightFormat>& format,
-                 const ops::Device& device) {
+                 const std::optional<ops::KvType>& kv_type, const ops::Device& device) {
   TESSERA_ASSIGN_OR_RETURN(const TensorInfo embedding,
                            opened.files.tensors->Describe(opened.config.names.embedding));
   const bool half = embedding.type == Name(DType::kF16);  // kept as f32
@@ -59,7 +69,8 @@ Status CheckNeed(const OpenedModel& opened, const std::optional<ops::WeightForma
       format ? WeightBytes(opened.config.parameters(), *format)
       : half ? WeightBytes(opened.config.parameters(), {.type = ops::WeightType::kF32})
              : static_cast<double>(opened.files.tensors->total_bytes());
-  return CheckMemory(EstimateMemory(opened.config, weights, wide), device.memory(),
+  const ops::KvType kv = kv_type.value_or(wide ? ops::KvType::kF32 : ops::KvType::kBF16);
+  return CheckMemory(EstimateMemory(opened.config, weights, kv), device.memory(),
                      opened.files.folder, device.name(), format ? ops::Name(*format) : "stored");
 }
 
@@ -89,15 +100,18 @@ Result<LoadedModel> LoadModel(const LoadSpec& spec) {
   TESSERA_ASSIGN_OR_RETURN(const std::optional<ops::WeightFormat> format, ParseDtype(spec.dtype));
   LoadedModel loaded;
   TESSERA_ASSIGN_OR_RETURN(loaded.device, OpenDevice(spec));
+  TESSERA_ASSIGN_OR_RETURN(const std::optional<ops::KvType> kv_type,
+                           ParseKvCacheDtype(spec.kv_cache_dtype, *loaded.device));
   TESSERA_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(spec.path));
   TESSERA_RETURN_IF_ERROR(ReplaceMask(opened, spec.mask_id, &opened.config.traits));
-  TESSERA_RETURN_IF_ERROR(CheckNeed(opened, format, *loaded.device));
+  TESSERA_RETURN_IF_ERROR(CheckNeed(opened, format, kv_type, *loaded.device));
   loaded.folder = opened.files.folder;
   loaded.architecture = opened.architecture;
   loaded.default_strategy = opened.default_strategy;
   TESSERA_ASSIGN_OR_RETURN(
-      loaded.model, models::Decoder::Load(opened.config, *opened.files.tensors, *loaded.device,
-                                          {.format = format, .progress = spec.progress}));
+      loaded.model,
+      models::Decoder::Load(opened.config, *opened.files.tensors, *loaded.device,
+                            {.format = format, .kv_type = kv_type, .progress = spec.progress}));
   return loaded;
 }
 
@@ -106,19 +120,24 @@ Result<LoadedModel> MakeSyntheticModel(const nlohmann::json& config, const LoadS
   TESSERA_ASSIGN_OR_RETURN(const ops::WeightFormat format, ops::ParseWeightFormat(spec.dtype));
   LoadedModel loaded;
   TESSERA_ASSIGN_OR_RETURN(loaded.device, OpenDevice(spec));
+  TESSERA_ASSIGN_OR_RETURN(const std::optional<ops::KvType> kv_type,
+                           ParseKvCacheDtype(spec.kv_cache_dtype, *loaded.device));
   TESSERA_ASSIGN_OR_RETURN(const JsonObject object, JsonObject::Of(config, "synthetic config"));
   TESSERA_ASSIGN_OR_RETURN(loaded.architecture, models::FindArchitecture(object));
   TESSERA_ASSIGN_OR_RETURN(const models::DecoderConfig decoder, loaded.architecture->parse(object));
   loaded.default_strategy = loaded.architecture->default_strategy;
-  const MemoryNeed need = EstimateMemory(decoder, WeightBytes(decoder.parameters(), format),
-                                         format.type == ops::WeightType::kF32, forward);
+  const bool wide = format.type == ops::WeightType::kF32;
+  const MemoryNeed need =
+      EstimateMemory(decoder, WeightBytes(decoder.parameters(), format),
+                     kv_type.value_or(wide ? ops::KvType::kF32 : ops::KvType::kBF16), forward);
   TESSERA_RETURN_IF_ERROR(CheckMemory(need, loaded.device->memory(),
                                       fmt::format("{} layers", decoder.layers),
                                       loaded.device->name(), ops::Name(format)));
   const models::SyntheticSource weights(decoder, format);
-  TESSERA_ASSIGN_OR_RETURN(loaded.model,
-                           models::Decoder::Load(decoder, weights, *loaded.device,
-                                                 {.format = format, .progress = spec.progress}));
+  TESSERA_ASSIGN_OR_RETURN(
+      loaded.model,
+      models::Decoder::Load(decoder, weights, *loaded.device,
+                            {.format = format, .kv_type = kv_type, .progress = spec.progress}));
   return loaded;
 }
 

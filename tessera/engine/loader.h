@@ -32,6 +32,7 @@ struct LoadSpec {
   std::string isa = "auto";
   int threads = 0;
   std::string dtype = "auto";
+  std::string kv_cache_dtype = "auto";
   ops::TokenId mask_id = -1;  // >= 0 replaces the mask token of the config
   std::function<bool(int64_t, int64_t)> progress;
 };

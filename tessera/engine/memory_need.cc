@@ -8,6 +8,16 @@ namespace {
 constexpr int64_t kPositions = 4096;
 constexpr int64_t kFfnRows = 512;  // as models/decoder.cc evaluates at once
 
+// One head of one row of K or V.
+int64_t HeadBytes(ops::KvType type, int64_t head_dim) {
+  switch (type) {
+    case ops::KvType::kF32: return head_dim * 4;
+    case ops::KvType::kBF16: return head_dim * 2;
+    case ops::KvType::kInt8: return head_dim + 4;  // and a scale
+  }
+  return 0;
+}
+
 }  // namespace
 
 double WeightBytes(int64_t parameters, const ops::WeightFormat& format) {
@@ -23,7 +33,7 @@ double WeightBytes(int64_t parameters, const ops::WeightFormat& format) {
   return 0;
 }
 
-MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, bool wide,
+MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, ops::KvType kv_type,
                           const ForwardSize& forward) {
   const int64_t context = std::min<int64_t>(config.traits.max_positions, kPositions);
   MemoryNeed need = {.weights = weights};
@@ -34,7 +44,9 @@ MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, b
   const auto kv = static_cast<double>(config.kv_heads * config.head_dim);
   const auto width = static_cast<double>(config.width);
   const auto ffn = static_cast<double>(config.ffn_width);
-  need.keys_and_values = 2 * static_cast<double>(config.layers) * kv * positions * (wide ? 4 : 2);
+  const int64_t heads = 2 * config.layers * config.kv_heads;  // of a position, K and V
+  need.keys_and_values =
+      positions * static_cast<double>(heads * HeadBytes(kv_type, config.head_dim));
   need.activations = 4 * rows * (2 * width + 2 * q + 2 * kv) +
                      4 * 3 * ffn * std::min(rows, static_cast<double>(kFfnRows));
   return need;

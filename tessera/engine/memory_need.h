@@ -28,8 +28,8 @@ struct MemoryNeed {
 
 // So many weights in `format`, with their scales.
 double WeightBytes(int64_t parameters, const ops::WeightFormat& format);
-// `weights`: their bytes. `wide`: K and V are f32, as they are beside f32 weights.
-MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, bool wide,
+// `weights`: their bytes.
+MemoryNeed EstimateMemory(const models::DecoderConfig& config, double weights, ops::KvType kv_type,
                           const ForwardSize& forward = {});
 // kResourceExhausted when `memory`, if it is known, has not enough free. `what` names the model,
 // `device` the device, `format` that of the weights.

@@ -25,14 +25,18 @@ TEST(MemoryNeed, CountsWhatAForwardKeeps) {
   EXPECT_EQ(WeightBytes(1000, {.type = ops::WeightType::kInt8}), 1062.5);
   EXPECT_EQ(WeightBytes(1000, {.type = ops::WeightType::kInt4}), 562.5);
 
-  const MemoryNeed need = EstimateMemory(config, 1e6, false);
+  const MemoryNeed need = EstimateMemory(config, 1e6, ops::KvType::kBF16);
   EXPECT_EQ(need.weights, 1e6);
   EXPECT_EQ(need.positions, 2048);
   EXPECT_EQ(need.keys_and_values, 2 * 4 * 2 * 32 * 2048 * 2);
   EXPECT_EQ(need.activations, 4 * 2048 * (2 * 256 + 2 * 256 + 2 * 64) + 4 * 3 * 1024 * 512);
-  EXPECT_EQ(EstimateMemory(config, 1e6, true).keys_and_values, 2 * need.keys_and_values);
+  EXPECT_EQ(EstimateMemory(config, 1e6, ops::KvType::kF32).keys_and_values,
+            2 * need.keys_and_values);
+  EXPECT_EQ(EstimateMemory(config, 1e6, ops::KvType::kInt8).keys_and_values,
+            2 * 4 * 2 * (32 + 4) * 2048);
 
-  const MemoryNeed batch = EstimateMemory(config, 1e6, false, {.positions = 10'000, .rows = 64});
+  const MemoryNeed batch =
+      EstimateMemory(config, 1e6, ops::KvType::kBF16, {.positions = 10'000, .rows = 64});
   EXPECT_EQ(batch.positions, 10'000);
   EXPECT_EQ(batch.keys_and_values, 2 * 4 * 2 * 32 * 10'000 * 2);
   EXPECT_EQ(batch.activations, 4 * 64 * (2 * 256 + 2 * 256 + 2 * 64) + 4 * 3 * 1024 * 64);

@@ -4,8 +4,16 @@
 
 namespace tessera::kv {
 
+Status KvCache::CheckType(const ops::Device& device, ops::KvType type) {
+  if (device.HoldsKv(type)) return OkStatus();
+  return InvalidArgument(
+      "keys and values as {}: not on device {}; accepted there: auto, f32, bf16 (int8: device cpu)",
+      ops::Name(type), device.name());
+}
+
 Result<std::unique_ptr<KvCache>> KvCache::Create(ops::Device& device, const ops::KvFormat& format,
                                                  int32_t num_layers, int32_t num_pages) {
+  TESSERA_RETURN_IF_ERROR(CheckType(device, format.type));
   const int64_t page_bytes = device.KvPageBytes(format);
   std::unique_ptr<KvCache> cache(new KvCache(format, num_layers, num_pages, page_bytes));
   const size_t bytes = static_cast<size_t>(2 * num_layers * page_bytes * num_pages);

@@ -18,6 +18,8 @@ namespace tessera::kv {
 
 class KvCache {
  public:
+  // Refuses what the device cannot hold.
+  static Status CheckType(const ops::Device& device, ops::KvType type);
   static Result<std::unique_ptr<KvCache>> Create(ops::Device& device, const ops::KvFormat& format,
                                                  int32_t num_layers, int32_t num_pages);
 

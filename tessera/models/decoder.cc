@@ -245,6 +245,8 @@ Result<std::unique_ptr<Decoder>> Decoder::Load(const DecoderConfig& config,
     model->layers_.push_back(std::move(layer));
   }
   model->format_ = model->layers_.front().o->format();
+  const bool float_layers = model->format_.type == ops::WeightType::kF32;
+  model->kv_type_ = options.kv_type.value_or(float_layers ? ops::KvType::kF32 : ops::KvType::kBF16);
   TESSERA_ASSIGN_OR_RETURN(model->final_norm_,
                            loader.ReadVector({{config.names.final_norm, config.width}}));
   model->frequencies_ = RotaryFrequencies(config);
@@ -283,10 +285,9 @@ ops::DecoderShape Decoder::NetworkShape() const {
 }
 
 Result<std::unique_ptr<kv::KvCache>> Decoder::MakeKvCache(int32_t num_pages) {
-  const ops::KvFormat format{
-      .type = format_.type == ops::WeightType::kF32 ? ops::KvType::kF32 : ops::KvType::kBF16,
-      .kv_heads = static_cast<int32_t>(config_.kv_heads),
-      .head_dim = static_cast<int32_t>(config_.head_dim)};
+  const ops::KvFormat format{.type = kv_type_,
+                             .kv_heads = static_cast<int32_t>(config_.kv_heads),
+                             .head_dim = static_cast<int32_t>(config_.head_dim)};
   return kv::KvCache::Create(device_, format, static_cast<int32_t>(config_.layers), num_pages);
 }
 

@@ -21,6 +21,7 @@ struct LoadOptions {
   // checkpoints, bf16 for BF16 ones. An integer format is for the layers; embedding and head
   // then are int8.
   std::optional<ops::WeightFormat> format;
+  std::optional<ops::KvType> kv_type;  // unset: f32 beside f32 matrices, otherwise bf16
   // Called with (bytes read, bytes in all); returning false cancels.
   std::function<bool(int64_t, int64_t)> progress;
 };
@@ -47,6 +48,7 @@ class Decoder : public Model {
   const ops::WeightFormat& format() const {
     return layers_.empty() ? format_ : layers_.front().qkv->format();
   }
+  ops::KvType kv_type() const { return kv_type_; }  // what MakeKvCache makes
   int64_t weight_bytes() const override { return weight_bytes_ + expert_bytes_; }
   int64_t weight_bytes_read() const override { return weight_bytes_ + expert_bytes_read_; }
   Result<std::unique_ptr<kv::KvCache>> MakeKvCache(int32_t num_pages) override;
@@ -94,10 +96,11 @@ class Decoder : public Model {
 
   DecoderConfig config_;
   ops::Device& device_;
-  ops::WeightFormat format_;       // of what the file holds as floats, and of keys and values
-  int64_t weight_bytes_ = 0;       // read by every forward
-  int64_t expert_bytes_ = 0;       // all routed experts
-  int64_t expert_bytes_read_ = 0;  // by the last forward
+  ops::WeightFormat format_;  // of what the file holds as floats
+  ops::KvType kv_type_ = ops::KvType::kF32;
+  int64_t weight_bytes_ = 0;                       // read by every forward
+  int64_t expert_bytes_ = 0;                       // all routed experts
+  int64_t expert_bytes_read_ = 0;                  // by the last forward
   std::unique_ptr<ops::Matrix> embedding_, head_;  // head_ is null when tied
   Vector final_norm_;
   std::vector<Layer> layers_;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tessera/base/status.h"
+#include "tessera/ops/kv_type.h"
 #include "tessera/ops/mask.h"
 #include "tessera/ops/matrix.h"
 #include "tessera/ops/row_stats.h"
@@ -29,8 +30,6 @@ class DeviceBuffer {
 
 // Rows of a K/V page: slot s of a sequence is row s % kPageRows of page pages[s / kPageRows].
 inline constexpr int32_t kPageRows = 64;
-
-enum class KvType : uint8_t { kF32, kBF16 };
 
 // K and V of one layer: `k` and `v` each hold num_pages pages of Device::KvPageBytes(format).
 // K is stored after rotary embedding. The layout inside a page belongs to the device.
@@ -249,6 +248,7 @@ class Device {
   virtual Status Read(void* to, const void* from, size_t bytes) = 0;
   virtual Result<std::unique_ptr<Matrix>> Pack(const MatrixSource& source) = 0;
   virtual int64_t KvPageBytes(const KvFormat& format) const = 0;  // one of K or V, one layer
+  virtual bool HoldsKv(KvType type) const { return type != KvType::kInt8; }
 
   virtual Status Embed(const EmbedArgs& args) = 0;
   virtual Status RmsNorm(const RmsNormArgs& args) = 0;

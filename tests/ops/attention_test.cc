@@ -61,7 +61,7 @@ Sequence Tree(uint64_t id, int32_t context, int32_t rows) {
   return sequence;
 }
 
-std::vector<Scenario> Shapes() {
+std::vector<Scenario> Shapes(const std::vector<KvType>& types) {
   struct Shape {
     int32_t heads, kv_heads, head_dim, rotary_dim;
   };
@@ -76,7 +76,7 @@ std::vector<Scenario> Shapes() {
                             {64, 1, 8, 2},
                             {5, 5, 20, 0},
                             {70, 1, 8, 8}}) {
-    for (const KvType type : {KvType::kF32, KvType::kBF16}) {
+    for (const KvType type : types) {
       for (const bool norms : {false, true}) {
         scenarios.push_back({.name = "shape",
                              .heads = shape.heads,
@@ -184,6 +184,7 @@ void ExpectAsReference(const Target& target, const Scenario& scenario, size_t mi
   EXPECT_TRUE(Near(expected.q(), actual.q(), kF32)) << "Q, head_dim " << scenario.head_dim;
   EXPECT_TRUE(Near(want, got,
                    scenario.type == KvType::kF32       ? kF32
+                   : scenario.type == KvType::kInt8    ? kInt8Kv
                    : target.device.starts_with("cuda") ? kBF16Attention
                                                        : kBF16Kv))
       << "head_dim " << scenario.head_dim << ", heads " << scenario.heads;
@@ -191,14 +192,18 @@ void ExpectAsReference(const Target& target, const Scenario& scenario, size_t mi
 }
 
 TEST_P(Attention, Shapes) {
-  for (const Scenario& scenario : Shapes()) ExpectAsReference(GetParam(), scenario, 1);
+  for (const Scenario& scenario : Shapes(KvTypes(*Make(GetParam())))) {
+    ExpectAsReference(GetParam(), scenario, 1);
+  }
 }
 
 TEST_P(Attention, Masks) {
+  const std::vector<KvType> types = KvTypes(*Make(GetParam()));
   for (Scenario scenario : Masks()) {
-    ExpectAsReference(GetParam(), scenario, 0);
-    scenario.type = KvType::kBF16;
-    ExpectAsReference(GetParam(), scenario, 3);
+    for (const KvType type : types) {
+      scenario.type = type;
+      ExpectAsReference(GetParam(), scenario, type == KvType::kF32 ? 0 : 3);
+    }
   }
 }
 
@@ -213,28 +218,55 @@ TEST_P(Attention, LongContext) {
                     1);
 }
 
+TEST_P(Attention, Int8KeysAndValuesStayNearF32) {
+  const auto device = Make(GetParam());
+  if (!device->HoldsKv(KvType::kInt8)) GTEST_SKIP() << "no int8 K/V on this device";
+  Scenario scenario = {.heads = 6,
+                       .kv_heads = 3,
+                       .head_dim = 40,
+                       .rotary_dim = 40,
+                       .norms = true,
+                       .sequences = {Window(1, 300, 100, 132), Causal(2, 130, 140)}};
+  AttentionRun exact(*device, scenario);
+  scenario.type = KvType::kInt8;
+  AttentionRun rounded(*device, scenario);
+  exact.StoreContext();
+  rounded.StoreContext();
+  const std::vector<float> expected = exact.Forward(), actual = rounded.Forward();
+  EXPECT_TRUE(Near(expected, actual, kInt8BesideF32Kv));
+  EXPECT_FALSE(Near(expected, actual, kF32));  // it does round
+}
+
 TEST_P(Attention, RowWithoutKeysIsZero) {
   const auto device = Make(GetParam());
-  AttentionRun run(*device, {.heads = 2,
-                             .kv_heads = 1,
-                             .head_dim = 16,
-                             .sequences = {{.id = 1, .context = 10, .slots = {10}, .visible = {}},
-                                           Window(2, 10, 0, 1)}});
-  run.StoreContext();
-  const std::vector<float> out = run.Forward();
-  for (size_t i = 0; i < 32; ++i) EXPECT_EQ(out[i], 0) << i;
-  EXPECT_NE(out[32], 0);
+  for (const KvType type : KvTypes(*device)) {
+    AttentionRun run(*device, {.heads = 2,
+                               .kv_heads = 1,
+                               .head_dim = 16,
+                               .type = type,
+                               .sequences = {{.id = 1, .context = 10, .slots = {10}, .visible = {}},
+                                             Window(2, 10, 0, 1)}});
+    run.StoreContext();
+    const std::vector<float> out = run.Forward();
+    for (size_t i = 0; i < 32; ++i) EXPECT_EQ(out[i], 0) << i;
+    EXPECT_NE(out[32], 0);
+  }
 }
 
 TEST_P(Attention, VisibleNaNAndHugeScoresArePropagated) {
   // A NaN in K or V of a visible slot reaches every row that sees it and no other row.
   const auto device = Make(GetParam());
-  for (const int kind : {0, 1, 2}) {
+  std::vector<std::pair<int, KvType>> cases;
+  for (const KvType type : KvTypes(*device)) {
+    for (const int kind : {0, 1, 2}) cases.emplace_back(kind, type);
+  }
+  for (const auto& [kind, type] : cases) {
     Scenario scenario = {
         .heads = 2,
         .kv_heads = 2,
         .head_dim = 16,
         .rotary_dim = 16,
+        .type = type,
         .sequences = {{.id = 1, .context = 70, .slots = {100, 101}, .visible = {{0, 70}}},
                       {.id = 2, .context = 70, .slots = {100, 101}, .visible = {{0, 70}}}}};
     // Slot 75 is listed but never written: NaN.

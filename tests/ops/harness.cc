@@ -52,6 +52,14 @@ std::unique_ptr<ops::Device> Make(const Target& target) {
   return target.staged ? MakeStagedDevice(std::move(*device)) : std::move(*device);
 }
 
+std::vector<ops::KvType> KvTypes(const ops::Device& device) {
+  std::vector<ops::KvType> types;
+  for (const auto type : {ops::KvType::kF32, ops::KvType::kBF16, ops::KvType::kInt8}) {
+    if (device.HoldsKv(type)) types.push_back(type);
+  }
+  return types;
+}
+
 std::unique_ptr<ops::Device> MakeRef() { return Make({"ref", "ref", "auto", 1}); }
 
 std::vector<float> Normals(size_t count, uint64_t salt, float scale) {

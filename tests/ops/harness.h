@@ -29,6 +29,8 @@ void PrintTo(const Target& target, std::ostream* out);
 
 std::unique_ptr<ops::Device> Make(const Target& target);
 std::unique_ptr<ops::Device> MakeRef();
+// K/V types that the device can hold.
+std::vector<ops::KvType> KvTypes(const ops::Device& device);
 
 // Reproducible floats; `salt` separates buffers of one test.
 std::vector<float> Normals(size_t count, uint64_t salt, float scale = 1);

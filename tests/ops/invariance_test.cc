@@ -51,9 +51,13 @@ std::vector<Sequence> Mixed() {
 }
 
 TEST_P(Invariance, AttentionOfABatchIsThatOfItsParts) {
-  const std::pair<ops::KvType, int32_t> formats[] = {
-      {ops::KvType::kF32, 40}, {ops::KvType::kBF16, 40}, {ops::KvType::kBF16, 64}};
+  const std::pair<ops::KvType, int32_t> formats[] = {{ops::KvType::kF32, 40},
+                                                     {ops::KvType::kBF16, 40},
+                                                     {ops::KvType::kBF16, 64},
+                                                     {ops::KvType::kInt8, 40},
+                                                     {ops::KvType::kInt8, 64}};
   for (const auto& [type, head_dim] : formats) {
+    if (!device_->HoldsKv(type)) continue;
     Scenario all = Base(type, head_dim);
     all.sequences = Mixed();
     const std::vector<float> together = Forward(all);
@@ -69,24 +73,27 @@ TEST_P(Invariance, AttentionOfABatchIsThatOfItsParts) {
 }
 
 TEST_P(Invariance, AttentionOfARowAloneIsThatInItsWindow) {
-  Scenario window = Base(ops::KvType::kF32);
-  window.sequences = {Mixed()[0]};
-  const std::vector<float> together = Forward(window);
-  const size_t width = 6 * 40;
-  for (const int32_t row : {0, 1, 30, 31}) {
-    Scenario one = window;
-    one.sequences[0].slots = {60 + row};
-    EXPECT_TRUE(BitEqual({together.begin() + row * width, together.begin() + (row + 1) * width},
-                         Forward(one)));
-  }
-  // In any order, and twice the rows.
-  Scenario reversed = window;
-  std::reverse(reversed.sequences[0].slots.begin(), reversed.sequences[0].slots.end());
-  const std::vector<float> backwards = Forward(reversed);
-  for (size_t row = 0; row < 32; ++row) {
-    EXPECT_TRUE(
-        BitEqual({together.begin() + row * width, together.begin() + (row + 1) * width},
-                 {backwards.begin() + (31 - row) * width, backwards.begin() + (32 - row) * width}));
+  for (const ops::KvType type : {ops::KvType::kF32, ops::KvType::kInt8}) {
+    if (!device_->HoldsKv(type)) continue;
+    Scenario window = Base(type);
+    window.sequences = {Mixed()[0]};
+    const std::vector<float> together = Forward(window);
+    const size_t width = 6 * 40;
+    const auto rows = [&](const std::vector<float>& all, size_t row) {
+      return std::vector<float>(all.begin() + row * width, all.begin() + (row + 1) * width);
+    };
+    for (const int32_t row : {0, 1, 30, 31}) {
+      Scenario one = window;
+      one.sequences[0].slots = {60 + row};
+      EXPECT_TRUE(BitEqual(rows(together, row), Forward(one)));
+    }
+    // In any order, and twice the rows.
+    Scenario reversed = window;
+    std::reverse(reversed.sequences[0].slots.begin(), reversed.sequences[0].slots.end());
+    const std::vector<float> backwards = Forward(reversed);
+    for (size_t row = 0; row < 32; ++row) {
+      EXPECT_TRUE(BitEqual(rows(together, row), rows(backwards, 31 - row)));
+    }
   }
 }
 
@@ -96,8 +103,10 @@ TEST_P(Invariance, CutOfKeyRanges) {
                                                 {MaskRule::kBlockCausal, 40},
                                                 {MaskRule::kFull, 64},
                                                 {MaskRule::kBlockCausal, 128}};
+  const bool int8 = device_->HoldsKv(ops::KvType::kInt8);
   for (const auto& [rule, head_dim] : cases) {
-    Scenario base = Base(ops::KvType::kBF16, head_dim);
+    const bool last = int8 && head_dim == 128;
+    Scenario base = Base(last ? ops::KvType::kInt8 : ops::KvType::kBF16, head_dim);
     base.sequences = {{.id = 9,
                        .context = 260,
                        .slots = Slots(100, 110),
@@ -143,13 +152,16 @@ TEST_P(Invariance, RulesThatAllowTheSameKeysAgree) {
 }
 
 TEST_P(Invariance, ThreadCount) {
-  Scenario all = Base(ops::KvType::kF32);
-  all.sequences = Mixed();
-  const std::vector<float> here = Forward(all);
-  Target other = GetParam();
-  other.threads = 2;
-  device_ = Make(other);
-  EXPECT_TRUE(BitEqual(here, Forward(all)));
+  for (const ops::KvType type : KvTypes(*device_)) {
+    Scenario all = Base(type);
+    all.sequences = Mixed();
+    device_ = Make(GetParam());
+    const std::vector<float> here = Forward(all);
+    Target other = GetParam();
+    other.threads = 2;
+    device_ = Make(other);
+    EXPECT_TRUE(BitEqual(here, Forward(all)));
+  }
 }
 
 std::vector<float> Flatten(const RowStats& stats) {

@@ -45,10 +45,11 @@ Status FillCache(ops::Device& device, kv::KvCache& kv) {
                   std::min(sizeof(values), plane.size() - done));
     }
   };
-  if (format.type == ops::KvType::kF32) {
-    fill([](float value) { return value; });
-  } else {
-    fill([](float value) { return BF16FromFloat(value); });
+  switch (format.type) {
+    case ops::KvType::kF32: fill([](float value) { return value; }); break;
+    case ops::KvType::kBF16: fill([](float value) { return BF16FromFloat(value); }); break;
+    // Four of these bytes are a number below one, where scales lie.
+    case ops::KvType::kInt8: fill([](float value) { return static_cast<int8_t>(56 + 7 * value); });
   }
   for (int32_t i = 0; i < kv.num_layers(); ++i) {
     const ops::KvLayer layer = kv.layer(i);

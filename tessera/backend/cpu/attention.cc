@@ -130,7 +130,7 @@ void AttentionRunner::RunTile(const ops::AttentionArgs& args, const OpKernels& k
   kernels.attention({.lanes = lanes,
                      .head_dim = dim,
                      .padded_dim = PaddedDim(format),
-                     .bf16 = format.type == ops::KvType::kBF16,
+                     .kv_bits = 8 * KvElementBytes(format.type),
                      .q = q,
                      .num_pages = entry.num_pages,
                      .head_offset = tile.kv_head * KvHeadBytes(format),

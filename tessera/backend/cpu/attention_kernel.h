@@ -25,10 +25,25 @@ struct Prefetch {
   int32_t per_step;  // lines per step of two channels
 };
 
+// kLanes elements of an f32 or int8 page.
+template <typename V, int kBits>
+inline typename V::F LoadElements(const char* page, int64_t index) {
+  if constexpr (kBits == 8) {
+    return V::LoadInt8(reinterpret_cast<const int8_t*>(page) + index);
+  } else {
+    return V::Load(reinterpret_cast<const float*>(page) + index);
+  }
+}
+
+// The scales of an int8 head, one per slot.
+inline const float* KvScales(const char* head, int32_t padded_dim) {
+  return reinterpret_cast<const float*>(head + int64_t{kPageSlots} * padded_dim);
+}
+
 // scores[r, slot] = q[r] . k[:, slot] for R lanes and C vectors of slots.
-template <typename V, bool kBf16, int R, int C>
-inline void ScoreColumns(const float* q, int32_t head_dim, const char* k, int slot, float* scores,
-                         const Prefetch& next) {
+template <typename V, int kBits, int R, int C>
+inline void ScoreColumns(const float* q, int32_t head_dim, int32_t padded_dim, const char* k,
+                         int slot, float* scores, const Prefetch& next) {
   using F = typename V::F;
   F sum[R][C];
   for (int r = 0; r < R; ++r) {
@@ -43,12 +58,12 @@ inline void ScoreColumns(const float* q, int32_t head_dim, const char* k, int sl
     F even[C], odd[C];  // channels d and d + 1
     for (int c = 0; c < C; ++c) {
       const int at = slot + c * V::kLanes;
-      if constexpr (kBf16) {
+      if constexpr (kBits == 16) {
         V::LoadBf16Pair(reinterpret_cast<const uint16_t*>(k) + d * kPageSlots + 2 * at, &even[c],
                         &odd[c]);
       } else {
-        even[c] = V::Load(reinterpret_cast<const float*>(k) + d * kPageSlots + at);
-        odd[c] = V::Load(reinterpret_cast<const float*>(k) + (d + 1) * kPageSlots + at);
+        even[c] = LoadElements<V, kBits>(k, d * kPageSlots + at);
+        odd[c] = LoadElements<V, kBits>(k, (d + 1) * kPageSlots + at);
       }
     }
     for (int r = 0; r < R; ++r) {
@@ -61,26 +76,31 @@ inline void ScoreColumns(const float* q, int32_t head_dim, const char* k, int sl
       for (int c = 0; c < C; ++c) sum[r][c] = V::Fma(query, odd[c], sum[r][c]);
     }
   }
-  for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) V::Store(scores + r * kPageSlots + slot + c * V::kLanes, sum[r][c]);
+  for (int c = 0; c < C; ++c) {
+    const int at = slot + c * V::kLanes;
+    if constexpr (kBits == 8) {
+      const F scale = V::Load(KvScales(k, padded_dim) + at);
+      for (int r = 0; r < R; ++r) sum[r][c] = V::Mul(sum[r][c], scale);
+    }
+    for (int r = 0; r < R; ++r) V::Store(scores + r * kPageSlots + at, sum[r][c]);
   }
 }
 
-template <typename V, bool kBf16, int R>
-inline void Scores(const float* q, int32_t head_dim, const char* k, float* scores,
-                   const Prefetch& next) {
+template <typename V, int kBits, int R>
+inline void Scores(const float* q, int32_t head_dim, int32_t padded_dim, const char* k,
+                   float* scores, const Prefetch& next) {
   for (int slot = 0; slot < kPageSlots; slot += V::kTileColumns * V::kLanes) {
     // The first pass over k fetches all.
-    ScoreColumns<V, kBf16, R, V::kTileColumns>(q, head_dim, k, slot, scores,
+    ScoreColumns<V, kBits, R, V::kTileColumns>(q, head_dim, padded_dim, k, slot, scores,
                                                slot == 0 ? next : Prefetch{});
   }
 }
 
 // First channel of a vector of V. bf16 vectors come in pairs (even, odd halves of 32-bit words)
 // that lie 16 channels apart.
-template <typename V, bool kBf16>
+template <typename V, int kBits>
 inline int ChannelOf(int vector) {
-  if constexpr (!kBf16) return vector * V::kLanes;
+  if constexpr (kBits != 16) return vector * V::kLanes;
   constexpr int kPairs = 16 / V::kLanes;  // pairs of vectors in a block of 32 channels
   const int pair = vector / 2;
   return pair / kPairs * 32 + pair % kPairs * V::kLanes + vector % 2 * 16;
@@ -88,7 +108,7 @@ inline int ChannelOf(int vector) {
 
 // sums[r] = sums[r] * rescale[r] + sum over the listed slots of p[r, slot] * v[slot], for C vectors
 // of channels.
-template <typename V, bool kBf16, int R, int C>
+template <typename V, int kBits, int R, int C>
 inline void ValueColumns(const float* p, const float* rescale, const uint8_t* slots, int num_slots,
                          const char* v, int32_t padded_dim, int vector, float* sums) {
   using F = typename V::F;
@@ -96,21 +116,21 @@ inline void ValueColumns(const float* p, const float* rescale, const uint8_t* sl
   for (int r = 0; r < R; ++r) {
     const F factor = V::Set(rescale[r]);
     for (int c = 0; c < C; ++c) {
-      const int channel = ChannelOf<V, kBf16>(vector + c);
+      const int channel = ChannelOf<V, kBits>(vector + c);
       sum[r][c] = V::Mul(V::Load(sums + r * padded_dim + channel), factor);
     }
   }
   for (int i = 0; i < num_slots; ++i) {
     F value[C];
     const int64_t row = int64_t{slots[i]} * padded_dim;
-    if constexpr (kBf16) {
+    if constexpr (kBits == 16) {
       for (int c = 0; c < C; c += 2) {
         V::LoadBf16Pair(reinterpret_cast<const uint16_t*>(v) + row + (vector + c) * V::kLanes,
                         &value[c], &value[c + 1]);
       }
     } else {
       for (int c = 0; c < C; ++c) {
-        value[c] = V::Load(reinterpret_cast<const float*>(v) + row + (vector + c) * V::kLanes);
+        value[c] = LoadElements<V, kBits>(v, row + (vector + c) * V::kLanes);
       }
     }
     for (int r = 0; r < R; ++r) {
@@ -120,12 +140,12 @@ inline void ValueColumns(const float* p, const float* rescale, const uint8_t* sl
   }
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) {
-      V::Store(sums + r * padded_dim + ChannelOf<V, kBf16>(vector + c), sum[r][c]);
+      V::Store(sums + r * padded_dim + ChannelOf<V, kBits>(vector + c), sum[r][c]);
     }
   }
 }
 
-template <typename V, bool kBf16, int R>
+template <typename V, int kBits, int R>
 inline void Values(const float* p, const float* rescale, uint64_t mask, const char* v,
                    int32_t padded_dim, float* sums) {
   // Hidden slots are skipped, not multiplied by 0: they may hold NaN left by an earlier sequence.
@@ -135,14 +155,14 @@ inline void Values(const float* p, const float* rescale, uint64_t mask, const ch
     slots[num_slots++] = static_cast<uint8_t>(__builtin_ctzll(rest));
   }
   constexpr int kStep = V::kTileColumns;
-  constexpr int kRest = kBf16 ? 2 : 1;
+  constexpr int kRest = kBits == 16 ? 2 : 1;
   const int vectors = padded_dim / V::kLanes;
   int vector = 0;
   for (; vector + kStep <= vectors; vector += kStep) {
-    ValueColumns<V, kBf16, R, kStep>(p, rescale, slots, num_slots, v, padded_dim, vector, sums);
+    ValueColumns<V, kBits, R, kStep>(p, rescale, slots, num_slots, v, padded_dim, vector, sums);
   }
   for (; vector < vectors; vector += kRest) {
-    ValueColumns<V, kBf16, R, kRest>(p, rescale, slots, num_slots, v, padded_dim, vector, sums);
+    ValueColumns<V, kBits, R, kRest>(p, rescale, slots, num_slots, v, padded_dim, vector, sums);
   }
 }
 
@@ -188,7 +208,7 @@ inline void ForTiles(int32_t begin, int32_t end, const Visit& visit) {
   for (; first < end; ++first) visit(Rows<1>(), first);
 }
 
-template <typename V, bool kBf16>
+template <typename V, int kBits>
 inline void AttendTile(const AttentionTile& tile) {
   const int32_t lanes = tile.lanes, dim = tile.head_dim, padded = tile.padded_dim;
   float* const sums = tile.scratch;                          // [kMaxLanes, padded]
@@ -201,7 +221,8 @@ inline void AttendTile(const AttentionTile& tile) {
     seen[i] = false;
   }
   for (int64_t i = 0; i < int64_t{lanes} * padded; ++i) sums[i] = 0;
-  const int32_t lines = kPageSlots * padded * (kBf16 ? 2 : 4) / 64;  // of K and of V each
+  const int32_t bytes = kPageSlots * (padded * kBits / 8 + (kBits == 8 ? 4 : 0));
+  const int32_t lines = bytes / 64;  // of K and of V each
   const int32_t steps = (dim + 1) / 2;
 
   for (int32_t page = 0; page < tile.num_pages; ++page) {
@@ -222,15 +243,22 @@ inline void AttendTile(const AttentionTile& tile) {
         const int32_t line = lines * first / lanes, count = lines * (first + R) / lanes - line;
         const Prefetch next = {next_k + line * 64, next_v + line * 64, count,
                                (count + steps - 1) / steps};
-        Scores<V, kBf16, R>(tile.q + int64_t{first} * dim, dim, k, scores + first * kPageSlots,
-                            next);
+        Scores<V, kBits, R>(tile.q + int64_t{first} * dim, dim, padded, k,
+                            scores + first * kPageSlots, next);
       });
       for (int32_t i = begin; i < end; ++i) {
-        rescale[i] = Softmax<V>(mask, scores + i * kPageSlots, &running_max[i], &running_sum[i]);
+        float* const p = scores + i * kPageSlots;
+        rescale[i] = Softmax<V>(mask, p, &running_max[i], &running_sum[i]);
+        if constexpr (kBits == 8) {  // so that what is left to multiply is codes
+          const float* const scales = KvScales(v, padded);
+          for (int slot = 0; slot < kPageSlots; slot += V::kLanes) {
+            V::Store(p + slot, V::Mul(V::Load(p + slot), V::Load(scales + slot)));
+          }
+        }
         seen[i] = true;
       }
       ForTiles<V>(begin, end, [&]<int R>(Rows<R>, int32_t first) {
-        Values<V, kBf16, R>(scores + first * kPageSlots, rescale + first, mask, v, padded,
+        Values<V, kBits, R>(scores + first * kPageSlots, rescale + first, mask, v, padded,
                             sums + int64_t{first} * padded);
       });
     }
@@ -244,10 +272,10 @@ inline void AttendTile(const AttentionTile& tile) {
 
 template <typename V>
 void Attend(const AttentionTile& tile) {
-  if (tile.bf16) {
-    AttendTile<V, true>(tile);
-  } else {
-    AttendTile<V, false>(tile);
+  switch (tile.kv_bits) {
+    case 8: return AttendTile<V, 8>(tile);
+    case 16: return AttendTile<V, 16>(tile);
+    default: return AttendTile<V, 32>(tile);
   }
 }
 

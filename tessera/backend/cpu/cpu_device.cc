@@ -83,6 +83,7 @@ class CpuDevice : public ops::Device {
   int64_t KvPageBytes(const ops::KvFormat& format) const override {
     return cpu::KvPageBytes(format);
   }
+  bool HoldsKv(ops::KvType) const override { return true; }
 
   Status Embed(const ops::EmbedArgs& args) override {
     const auto& table = static_cast<const PackedMatrix&>(*args.table);

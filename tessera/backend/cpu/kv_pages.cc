@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "tessera/tensor/dtype.h"
@@ -24,6 +25,17 @@ struct BF16 {
   }
   static int64_t V(int32_t slot, int32_t channel, int32_t padded) {
     return slot * padded + channel / 32 * 32 + channel % 16 * 2 + channel / 16 % 2;
+  }
+};
+
+struct Int8 {
+  using Type = int8_t;
+  static int64_t K(int32_t slot, int32_t channel) { return channel * ops::kPageRows + slot; }
+  static int64_t V(int32_t slot, int32_t channel, int32_t padded) {
+    return slot * padded + channel;
+  }
+  static float* Scales(int8_t* head, int32_t padded) {
+    return reinterpret_cast<float*>(head + int64_t{ops::kPageRows} * padded);
   }
 };
 
@@ -82,6 +94,28 @@ void StoreHead(BF16, uint16_t* k_head, uint16_t* v_head, int32_t slot, int32_t d
   }
 }
 
+void StoreHead(Int8, int8_t* k_head, int8_t* v_head, int32_t slot, int32_t dim, int32_t padded,
+               const float* k, const float* v) {
+  constexpr int32_t kUsual = 256;  // channels that need no allocation
+  int8_t buffer[kUsual];
+  std::vector<int8_t> large(dim > kUsual ? static_cast<size_t>(dim) : 0);
+  int8_t* const codes = dim > kUsual ? large.data() : buffer;
+  Int8::Scales(k_head, padded)[slot] = ops::QuantizeKv(k, dim, codes);
+  for (int32_t d = 0; d < dim; ++d) k_head[Int8::K(slot, d)] = codes[d];
+  Int8::Scales(v_head, padded)[slot] = ops::QuantizeKv(v, dim, codes);
+  std::memcpy(&v_head[Int8::V(slot, 0, padded)], codes, static_cast<size_t>(dim));
+}
+
+// Calls visit(storage of type).
+template <typename Visit>
+void WithStorage(ops::KvType type, const Visit& visit) {
+  switch (type) {
+    case ops::KvType::kF32: return visit(F32());
+    case ops::KvType::kBF16: return visit(BF16());
+    case ops::KvType::kInt8: return visit(Int8());
+  }
+}
+
 template <typename S>
 void StoreRow(const ops::RotateAndStoreArgs& args, std::span<const int32_t> pages, int32_t slot,
               const float* k, const float* v) {
@@ -102,12 +136,16 @@ void CopySlot(const ops::KvCopyArgs& args, int32_t from, int32_t to) {
   const int32_t dim = format.head_dim, padded = PaddedDim(format);
   const int32_t f = from % ops::kPageRows, t = to % ops::kPageRows;
   for (int32_t h = 0; h < format.kv_heads; ++h) {
-    const T* const k_from = Head<T>(args.kv.k, format, args.pages, from, h);
-    const T* const v_from = Head<T>(args.kv.v, format, args.pages, from, h);
+    T* const k_from = Head<T>(args.kv.k, format, args.pages, from, h);
+    T* const v_from = Head<T>(args.kv.v, format, args.pages, from, h);
     T* const k_to = Head<T>(args.kv.k, format, args.pages, to, h);
     T* const v_to = Head<T>(args.kv.v, format, args.pages, to, h);
     for (int32_t d = 0; d < dim; ++d) k_to[S::K(t, d)] = k_from[S::K(f, d)];
     for (int32_t d = 0; d < dim; ++d) v_to[S::V(t, d, padded)] = v_from[S::V(f, d, padded)];
+    if constexpr (std::is_same_v<S, Int8>) {
+      S::Scales(k_to, padded)[t] = S::Scales(k_from, padded)[f];
+      S::Scales(v_to, padded)[t] = S::Scales(v_from, padded)[f];
+    }
   }
 }
 
@@ -134,22 +172,17 @@ void RotateAndStore(const ops::RotateAndStoreArgs& args, const OpKernels& kernel
         Rotate(head, args.rotary_dim, args.cos_sin + row * args.rotary_dim);
       }
       if (group_of[row] == nullptr) continue;
-      if (format.type == ops::KvType::kF32) {
-        StoreRow<F32>(args, group_of[row]->pages, args.slots[row], k, v);
-      } else {
-        StoreRow<BF16>(args, group_of[row]->pages, args.slots[row], k, v);
-      }
+      WithStorage(format.type, [&]<typename S>(S) {
+        StoreRow<S>(args, group_of[row]->pages, args.slots[row], k, v);
+      });
     }
   });
 }
 
 void KvCopy(const ops::KvCopyArgs& args) {
   for (const auto& [from, to] : args.moves) {
-    if (args.kv.format.type == ops::KvType::kF32) {
-      CopySlot<F32>(args, from, to);
-    } else {
-      CopySlot<BF16>(args, from, to);
-    }
+    WithStorage(args.kv.format.type,
+                [&, f = from, t = to]<typename S>(S) { CopySlot<S>(args, f, t); });
   }
 }
 

@@ -12,8 +12,8 @@ namespace tessera::cpu {
 inline constexpr int32_t kPageSlots = 64;
 
 // One head of a page is padded to a multiple of this many channels, so that kernels have no channel
-// remainder.
-inline constexpr int32_t kChannelPadF32 = 16;
+// remainder: two vectors of bf16, one of everything else.
+inline constexpr int32_t kChannelPad = 16;
 inline constexpr int32_t kChannelPadBf16 = 32;
 
 // Query vectors ("lanes": rows x heads that share a K/V head) a tile may hold. 64 lanes of 128
@@ -27,7 +27,7 @@ struct AttentionTile {
   int32_t lanes;
   int32_t head_dim;
   int32_t padded_dim;  // head_dim rounded up to the padding of the storage type
-  int32_t bf16;        // 1: pages hold bf16, 0: f32
+  int32_t kv_bits;     // of an element in the pages: 32 f32, 16 bf16, 8 signed bytes with scales
   const float* q;      // [lanes, head_dim], already scaled
   int32_t num_pages;
   int64_t head_offset;   // bytes from the start of a page to this K/V head

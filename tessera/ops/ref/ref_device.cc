@@ -45,6 +45,7 @@ class RefDevice : public Device {
     return matrix;
   }
   int64_t KvPageBytes(const KvFormat& format) const override { return ref::KvPageBytes(format); }
+  bool HoldsKv(KvType) const override { return true; }
 
   Status Embed(const EmbedArgs& args) override { return ref::Embed(args), OkStatus(); }
   Status RmsNorm(const RmsNormArgs& args) override { return ref::RmsNorm(args), OkStatus(); }

@@ -15,8 +15,17 @@ float* KvRow(void* pages, const KvFormat& format, std::span<const int32_t> table
   return static_cast<float*>(pages) + (row * format.kv_heads + kv_head) * format.head_dim;
 }
 
-float RoundTo(KvType type, float value) {
-  return type == KvType::kBF16 ? FloatFromBF16(BF16FromFloat(value)) : value;
+// One head of one row as a cache of that type keeps it.
+void StoreHead(KvType type, const float* from, int32_t dim, float* to) {
+  std::vector<int8_t> codes(dim);
+  const float scale = type == KvType::kInt8 ? QuantizeKv(from, dim, codes.data()) : 0;
+  for (int32_t d = 0; d < dim; ++d) {
+    switch (type) {
+      case KvType::kF32: to[d] = from[d]; break;
+      case KvType::kBF16: to[d] = FloatFromBF16(BF16FromFloat(from[d])); break;
+      case KvType::kInt8: to[d] = static_cast<float>(codes[d]) * scale; break;
+    }
+  }
 }
 
 // x[i] * weight[i] / sqrt(mean(x^2) + eps), in place.
@@ -111,12 +120,10 @@ void RotateAndStore(const RotateAndStoreArgs& args) {
         std::vector<float> key(k + h * dim, k + (h + 1) * dim);
         if (args.k_norm) NormaliseHead(key.data(), dim, args.k_norm, args.norm_eps);
         Rotate(key.data(), args.rotary_dim, cos_sin);
-        float* k_out = KvRow(args.kv.k, format, group.pages, args.slots[row], h);
-        float* v_out = KvRow(args.kv.v, format, group.pages, args.slots[row], h);
-        for (int32_t d = 0; d < dim; ++d) {
-          k_out[d] = RoundTo(format.type, key[d]);
-          v_out[d] = RoundTo(format.type, v[h * dim + d]);
-        }
+        StoreHead(format.type, key.data(), dim,
+                  KvRow(args.kv.k, format, group.pages, args.slots[row], h));
+        StoreHead(format.type, v + h * dim, dim,
+                  KvRow(args.kv.v, format, group.pages, args.slots[row], h));
       }
     }
   }

@@ -2,7 +2,7 @@
 //
 // The oracle of the op suite and the body of the device "ref". Plain row-major arrays, no threads,
 // no state. K and V pages are [kPageRows, kv_heads, head_dim] f32 for every KvType; values of a
-// bf16 cache are rounded to bf16 before they are stored.
+// bf16 or int8 cache are rounded before they are stored.
 #pragma once
 
 #include <span>

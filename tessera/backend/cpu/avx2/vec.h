@@ -20,6 +20,11 @@ struct Vec {
     *even = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
     *odd = _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(-65536)));
   }
+  // kLanes signed bytes.
+  static F LoadInt8(const int8_t* p) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+  }
   static void Store(float* p, F x) { _mm256_storeu_ps(p, x); }
   static float First(F x) { return _mm256_cvtss_f32(x); }
   static F Set(float x) { return _mm256_set1_ps(x); }

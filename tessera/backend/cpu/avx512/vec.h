@@ -22,6 +22,11 @@ struct Vec {
     *even = _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
     *odd = _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(-65536)));
   }
+  // kLanes signed bytes.
+  static F LoadInt8(const int8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+  }
   static void Store(float* p, F x) { _mm512_storeu_ps(p, x); }
   static float First(F x) { return _mm512_cvtss_f32(x); }
   static F Set(float x) { return _mm512_set1_ps(x); }

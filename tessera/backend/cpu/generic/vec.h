@@ -26,6 +26,10 @@ struct Vec {
     *even = reinterpret_cast<F>(e << 16);
     *odd = reinterpret_cast<F>(o << 16);
   }
+  // kLanes signed bytes.
+  static F LoadInt8(const int8_t* p) {
+    return __builtin_convertvector((I{p[0], p[1], p[2], p[3]}), F);
+  }
   static void Store(float* p, F x) { memcpy(p, &x, sizeof x); }
   static float First(F x) { return x[0]; }
   static F Set(float x) { return F{x, x, x, x}; }
