@@ -259,6 +259,18 @@ def remdm(c, o):
             c.set({i: g[i] for i in top(conf(g), count)})
 
 
+def some_rows(c, rows, stored):
+    """A forward of these positions against stored rows, which they replace; probabilities by position."""
+    rows = sorted(rows)
+    p, stored = c.probs([c.x[i] for i in rows], pos=rows, past=stored,
+                        visible=torch.ones(len(rows), c.N, dtype=torch.bool))
+    return {i: p[r] for r, i in enumerate(rows)}, stored
+
+
+def guesses_at(c, p, where):
+    return {i: v for i in where for v in guesses(c, p[i][None], [0]).values()}
+
+
 def dkv(c, o):
     """dKV-Cache-Decode: a decided row is stored one step after the step that decided it."""
     for a, b in blocks(c, o["block"]):
@@ -267,16 +279,68 @@ def dkv(c, o):
             decided = {i for i in range(c.N) if c.x[i] != c.net.mask}
             if k % o["refresh"] == 0:
                 p, stored = c.probs()
-                base = {i: i for i in range(c.N)}
             else:
-                rows = [i for i in range(c.N) if i not in done]
-                p, stored = c.probs([c.x[i] for i in rows], pos=rows, past=stored,
-                                    visible=torch.ones(len(rows), c.N, dtype=torch.bool))
-                base = {i: r for r, i in enumerate(rows)}
+                p, stored = some_rows(c, [i for i in range(c.N) if i not in done], stored)
             done = decided
-            g = {i: v for i in where for v in guesses(c, p[base[i]][None], [0]).values()}
-            c.set(by_threshold(g, o["threshold"]))
+            c.set(by_threshold(guesses_at(c, p, where), o["threshold"]))
             k += 1
+
+
+def vicinity(c, o):
+    """dInfer: the block and its neighbours are computed again, everything when a block begins and in the warm-up."""
+    step = 0
+    for a, b in blocks(c, o["block"]):
+        first = True
+        while where := c.masked(a, b):
+            if first or step < o["warmup"]:
+                p, stored = c.probs()
+            else:
+                p, stored = some_rows(c, range(max(0, a - o["before"]), min(c.N, b + o["after"])), stored)
+            c.set(by_threshold(guesses_at(c, p, where), o["threshold"]))
+            first, step = False, step + 1
+
+
+def recap(c, o):
+    """ReCAP for text: a full forward chooses a group, `local` steps compute only the group."""
+    for a, b in blocks(c, o["block"]):
+        group, left = [], 0
+        while c.masked(a, b):
+            where = [i for i in c.masked(a, b) if i in group]
+            if left and where:
+                p, stored = some_rows(c, group, stored)
+                c.set(by_threshold(guesses_at(c, p, where), o["threshold"]))
+                left -= 1
+                continue
+            p, stored = c.probs()
+            g = guesses(c, p, c.masked(a, b))
+            take = by_threshold(g, o["threshold"])
+            group = list(take) + [i for i in top(conf(g), len(g)) if i not in take][:o["group"]]
+            c.set(take)
+            left = o["local"]
+
+
+def slowfast(c, o):
+    """SlowFast: `slow` steps over the rest of the block estimate how far to go; from the span's second step on nothing
+    undecided behind it is computed."""
+    for a, b in blocks(c, o["block"]):
+        while c.masked(a, b):
+            begin, reach, step = c.masked(a, b)[0], [], 0
+            while step < o["slow"] and c.masked(begin, b):
+                p, _ = c.probs()
+                g = guesses(c, p, c.masked(begin, b))
+                far = [i for i in g if g[i][1] >= o["sure"]]
+                reach.append((max(far) if far else min(g)) + 1 - begin)
+                c.set(by_threshold(g, o["threshold"]))
+                step += 1
+            if step < o["slow"]:
+                continue
+            last, previous = reach[-1], reach[-2] if len(reach) > 1 else reach[-1]
+            end, first = begin + (last if abs(last - previous) < 2 else (last + previous) // 2), True
+            while where := c.masked(begin, end):
+                rows = [i for i in range(c.N) if first or i < end or c.x[i] != c.net.mask]
+                p, _ = c.probs([c.x[i] for i in rows], pos=rows, visible=torch.ones(len(rows), len(rows), dtype=torch.bool))
+                c.set(by_threshold(guesses_at(c, dict(zip(rows, p)), where), o["threshold"]))
+                first = False
 
 
 def adablock(c, o):
@@ -300,13 +364,14 @@ def adablock(c, o):
 
 LOOPS = {"threshold": plain(threshold), "entropy_threshold": plain(entropy_threshold), "local_leap": plain(local_leap),
          "credit": plain(credit), "klass": plain(klass), "hierarchical": plain(hierarchical), "edit": edit,
-         "wino": wino, "rcr": rcr, "remdm": remdm, "dkv": dkv, "adablock": adablock}
+         "wino": wino, "rcr": rcr, "remdm": remdm, "dkv": dkv, "vicinity": vicinity, "recap": recap, "slowfast": slowfast,
+         "adablock": adablock}
 
 
 def text(name, o):
     """The strategy as the engine reads it."""
     o = dict(o)
-    own = {"dkv": "cache", "adablock": "canvas"}.get(name)
+    own = {"dkv": "cache", "vicinity": "cache", "recap": "cache", "slowfast": "canvas", "adablock": "canvas"}.get(name)
     head = f"threshold={o.pop('threshold')},{own}={name}" if own else name
     if isinstance(o.get("delimiters"), list):
         o["delimiters"] = "+".join(map(str, o["delimiters"]))
@@ -341,6 +406,9 @@ CASES = [
     ("rcr", dict(block_steps=6, block=12), dict(block_steps=12), 24),
     ("remdm", dict(block_steps=12, extra=3, number=2, block=12), dict(extra=0), 24),
     ("dkv", dict(threshold=0.6, refresh=4, block=12), dict(refresh=1), 24),
+    ("vicinity", dict(threshold=0.6, before=3, after=2, warmup=2, block=8), dict(before=99, after=99), 24),
+    ("recap", dict(threshold=0.6, local=2, group=4, block=12), dict(local=0), 24),
+    ("slowfast", dict(threshold=0.6, slow=2, sure=0.35, block=12), dict(slow=99), 24),
     ("adablock", dict(threshold=0.6, block=12, delimiter_threshold=0.2, look=0.5, delimiters=list(range(0, 160, 7))),
      dict(delimiter_threshold=2.0), 24),
 ]
