@@ -47,6 +47,7 @@ Json ToJson(const api::GenerateMetrics& metrics, const Rates& rates) {
             {"full", metrics.full_forwards},
             {"window", metrics.window_forwards},
             {"finalise", metrics.finalise_forwards}}},
+          {"joint_passes", metrics.joint_passes},
           {"rows", metrics.rows},
           {"reused_rows", metrics.reused_rows},
           {"probe_rows", metrics.probe_rows},

@@ -31,6 +31,7 @@ std::string_view KindName(decode::ForwardKind kind) {
     case decode::ForwardKind::kFull: return "full";
     case decode::ForwardKind::kWindow: return "window";
     case decode::ForwardKind::kFinalise: return "finalise";
+    case decode::ForwardKind::kJoint: return "joint";
   }
   return "unknown";
 }
@@ -353,6 +354,7 @@ Result<GenerateResult> ModelImpl::ToResult(engine::Completion completion, Follow
       .full_forwards = m.forwards[static_cast<int>(decode::ForwardKind::kFull)],
       .window_forwards = m.forwards[static_cast<int>(decode::ForwardKind::kWindow)],
       .finalise_forwards = m.forwards[static_cast<int>(decode::ForwardKind::kFinalise)],
+      .joint_passes = m.joint_passes(),
       .rows = m.rows,
       .weight_bytes = m.weight_bytes,
       .reused_rows = m.reused,

@@ -85,7 +85,7 @@ struct Placed {
 // The canvas after a step. Spans are valid during the callback only.
 struct StepView {
   int32_t step = 0;
-  std::string_view kind;  // full | window | finalise
+  std::string_view kind;  // full | window | finalise | joint
   int32_t rows = 0;       // evaluated in this step
   std::span<const Placed> placed;
   std::span<const Placed> edited = {};     // decided tokens that were replaced
@@ -114,6 +114,7 @@ struct GenerateMetrics {
   int64_t prompt_tokens = 0;
   int64_t output_tokens = 0;  // to the first end-of-text, it included
   int64_t full_forwards = 0, window_forwards = 0, finalise_forwards = 0;
+  int64_t joint_passes = 0;  // of the layer for joint sampling; not forwards, their rows not counted
   int64_t rows = 0;          // evaluated in all forwards
   int64_t weight_bytes = 0;  // read by all forwards: of a mixture, the experts that some row chose
   int64_t reused_rows = 0;   // seen by forwards that did not evaluate them

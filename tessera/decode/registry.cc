@@ -210,6 +210,12 @@ Result<std::unique_ptr<Strategy>> MakeDiffusion(std::vector<Item> items, const M
 
   TESSERA_ASSIGN_OR_RETURN(auto commit_rule, MakeCommitRule(*rule, rule_member.options,
                                                             {.traits = traits, .load = load}));
+  if (commit_rule->needs().joint_passes > 0 && cache->name != "none") {
+    return InvalidArgument(
+        "strategy: {} corrects full forwards, cache={} has others; accepted: "
+        "cache=none",
+        rule->name, cache->name);
+  }
   TESSERA_ASSIGN_OR_RETURN(auto cache_policy, cache->make(cache_member.options, traits));
   TESSERA_ASSIGN_OR_RETURN(auto canvas_policy, canvas->make(canvas_member.options, traits));
   TESSERA_ASSIGN_OR_RETURN(canvas_policy,

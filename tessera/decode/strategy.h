@@ -29,8 +29,9 @@ enum class ForwardKind : uint8_t {
   kFull,      // every row of the canvas (prefill of a causal model included)
   kWindow,    // some rows against cached K/V
   kFinalise,  // stores K/V of decided tokens and predicts nothing new
+  kJoint,     // no forward: a pass of the joint layer over rows whose hidden states were kept
 };
-inline constexpr int kNumForwardKinds = 3;
+inline constexpr int kNumForwardKinds = 4;
 
 // What a strategy may see of its sequence.
 struct SequenceView {
@@ -84,6 +85,7 @@ struct StepPlan {
   std::vector<TokenId> probe;  // ids whose probability the out rows return
   int32_t reused = 0;          // rows seen whose K/V an earlier forward stored
   int32_t probes = 0;          // rows that only measure
+  bool keep_hidden = false;    // the rows' hidden states stay at their slots, for kJoint steps
 
   int32_t rows() const { return static_cast<int32_t>(tokens.size()); }
 };

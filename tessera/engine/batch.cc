@@ -13,6 +13,7 @@ void Batch::Clear() {
   requests_.clear();
   stats_.clear();
   stats_begin_.clear();
+  keep_hidden_ = joint_ = false;
 }
 
 // Rows that several predictions read reach the head once.
@@ -26,6 +27,8 @@ int32_t Batch::OutIndex(int32_t row) {
 void Batch::Add(const Sequence& sequence) {
   const decode::StepPlan& plan = sequence.plan();
   const int32_t first = rows();
+  keep_hidden_ = keep_hidden_ || plan.keep_hidden;
+  joint_ = plan.kind == decode::ForwardKind::kJoint;
   tokens_.insert(tokens_.end(), plan.tokens.begin(), plan.tokens.end());
   positions_.insert(positions_.end(), plan.positions.begin(), plan.positions.end());
   slots_.insert(slots_.end(), plan.slots.begin(), plan.slots.end());
@@ -56,7 +59,9 @@ models::ForwardInput Batch::Input() const {
           .positions = positions_,
           .slots = slots_,
           .groups = groups_,
-          .out_rows = out_rows_};
+          .out_rows = out_rows_,
+          .keep_hidden = keep_hidden_,
+          .joint = joint_};
 }
 
 std::span<const ops::RowStats> Batch::StatsOf(size_t index) const {

@@ -12,7 +12,8 @@ namespace tessera::engine {
 
 class Batch {
  public:
-  // Appends the current plan of `sequence`; both must outlive the forward.
+  // Appends the current plan of `sequence`; both must outlive the forward. Passes of the joint
+  // layer and forwards go into batches of their own.
   void Add(const Sequence& sequence);
   void Clear();
 
@@ -33,6 +34,7 @@ class Batch {
   std::vector<ops::RowRequest> requests_;
   std::vector<ops::RowStats> stats_;
   std::vector<size_t> stats_begin_;  // per added sequence
+  bool keep_hidden_ = false, joint_ = false;
 };
 
 }  // namespace tessera::engine

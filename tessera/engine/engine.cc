@@ -101,32 +101,44 @@ Status Engine::CopyKv(const Sequence& sequence) {
   return OkStatus();
 }
 
+void Engine::Lane::Clear() {
+  batch.Clear();
+  planned.clear();
+}
+
+void Engine::RunLane(Lane& lane) {
+  if (lane.planned.empty()) return;
+  const Status status =
+      model_.Forward(lane.batch.Input(), *kv_, lane.batch.requests(), lane.batch.stats());
+  for (size_t i = 0; i < lane.planned.size(); ++i) {
+    Sequence& sequence = *lane.planned[i]->sequence;
+    Status applied = status.ok() ? sequence.ApplyStep(lane.batch.StatsOf(i),
+                                                      SecondsSince(lane.planned[i]->begin),
+                                                      model_.weight_bytes_read())
+                                 : status;
+    if (applied.ok()) applied = CopyKv(sequence);
+    if (!applied.ok()) sequence.Fail(applied);
+  }
+}
+
 void Engine::Step() {
   Admit();
   Retire();  // requests with nothing to do
-  batch_.Clear();
-  std::vector<Running*> planned;
+  forwards_.Clear();
+  joint_passes_.Clear();
   for (Running& running : active_) {
     const Status status = running.sequence->PlanStep({.max_rows = options_.prefill_rows});
     if (!status.ok()) {
       running.sequence->Fail(status);
       continue;
     }
-    batch_.Add(*running.sequence);
-    planned.push_back(&running);
+    const bool joint = running.sequence->plan().kind == decode::ForwardKind::kJoint;
+    Lane& lane = joint ? joint_passes_ : forwards_;
+    lane.batch.Add(*running.sequence);
+    lane.planned.push_back(&running);
   }
-  if (!planned.empty()) {
-    const Status status = model_.Forward(batch_.Input(), *kv_, batch_.requests(), batch_.stats());
-    for (size_t i = 0; i < planned.size(); ++i) {
-      Sequence& sequence = *planned[i]->sequence;
-      Status applied = status.ok()
-                           ? sequence.ApplyStep(batch_.StatsOf(i), SecondsSince(planned[i]->begin),
-                                                model_.weight_bytes_read())
-                           : status;
-      if (applied.ok()) applied = CopyKv(sequence);
-      if (!applied.ok()) sequence.Fail(applied);
-    }
-  }
+  RunLane(forwards_);
+  RunLane(joint_passes_);
   Retire();
 }
 

@@ -61,6 +61,14 @@ class Engine {
   void Retire();
   Status CopyKv(const Sequence& sequence);
 
+  // What is evaluated together: the forwards of a step, or its passes of the joint layer.
+  struct Lane {
+    Batch batch;
+    std::vector<Running*> planned;
+    void Clear();
+  };
+  void RunLane(Lane& lane);
+
   models::Model& model_;
   ops::Device& device_;
   EngineOptions options_;
@@ -71,7 +79,7 @@ class Engine {
   std::map<int64_t, int64_t> slots_of_;  // reserved by each active sequence
   std::vector<Running> active_;
   std::map<int64_t, std::unique_ptr<Completion>> finished_;
-  Batch batch_;
+  Lane forwards_, joint_passes_;
 };
 
 }  // namespace tessera::engine

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "tessera/backend/registry.h"
+#include "tessera/formats/safetensors.h"
 #include "tessera/kv/kv_cache.h"
 #include "tessera/models/gguf.h"
 #include "tessera/models/hugging_face.h"
@@ -74,6 +75,16 @@ Status CheckNeed(const OpenedModel& opened, const std::optional<ops::WeightForma
                      opened.files.folder, device.name(), format ? ops::Name(*format) : "stored");
 }
 
+// The layer for joint sampling, where the folder has one.
+Status LoadJointLayer(LoadedModel* loaded) {
+  const std::string path = loaded->folder + "/joint.safetensors";
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return OkStatus();
+  TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFile> file,
+                           SafetensorsFile::Open(path));
+  return loaded->model->LoadJointLayer(*file);
+}
+
 }  // namespace
 
 Result<OpenedModel> OpenModel(const std::string& path) {
@@ -112,6 +123,7 @@ Result<LoadedModel> LoadModel(const LoadSpec& spec) {
       loaded.model,
       models::Decoder::Load(opened.config, *opened.files.tensors, *loaded.device,
                             {.format = format, .kv_type = kv_type, .progress = spec.progress}));
+  TESSERA_RETURN_IF_ERROR(LoadJointLayer(&loaded));
   return loaded;
 }
 

@@ -20,7 +20,7 @@ struct Metrics {
   int64_t prompt_tokens = 0;
   int64_t output_tokens = 0;
   int64_t forwards[decode::kNumForwardKinds] = {};  // indexed by decode::ForwardKind
-  int64_t rows = 0;                                 // evaluated, all forwards
+  int64_t rows = 0;                                 // evaluated, all forwards, not kJoint
   int64_t weight_bytes = 0;  // read by the forwards, those of batch mates included
   int64_t reused = 0;        // rows that forwards saw without evaluating them
   int64_t probes = 0;        // of the evaluated rows, those that only measure drift
@@ -33,8 +33,9 @@ struct Metrics {
   double seconds = 0;        // from the first plan to the last commit
   double first_seconds = 0;  // to the end of the first forward (prefill)
 
+  int64_t joint_passes() const { return forwards[static_cast<int>(decode::ForwardKind::kJoint)]; }
   int64_t total_forwards() const {
-    int64_t total = 0;
+    int64_t total = -joint_passes();
     for (const int64_t count : forwards) total += count;
     return total;
   }

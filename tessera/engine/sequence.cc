@@ -88,6 +88,8 @@ Status Sequence::CheckPlan() const {
                     plan_.slots.size());
   }
   if (plan_.sampling == nullptr) return Internal("plan without a sampling spec");
+  const bool joint = plan_.keep_hidden || plan_.kind == decode::ForwardKind::kJoint;
+  if (joint && !traits_.joint_layer) return Internal("plan for a joint layer that is not there");
   for (size_t i = 0; i < rows; ++i) {
     if (plan_.tokens[i] < 0 || plan_.tokens[i] >= traits_.vocab_size || plan_.positions[i] < 0 ||
         plan_.positions[i] >= traits_.max_positions || plan_.slots[i] < 0) {
@@ -252,7 +254,7 @@ Status Sequence::ApplyStep(std::span<const ops::RowStats> stats, double seconds,
 
   Metrics& metrics = completion_.metrics;
   ++metrics.forwards[static_cast<int>(plan_.kind)];
-  metrics.rows += plan_.rows();
+  if (plan_.kind != decode::ForwardKind::kJoint) metrics.rows += plan_.rows();
   metrics.weight_bytes += weight_bytes;
   metrics.reused += plan_.reused;
   metrics.probes += plan_.probes;

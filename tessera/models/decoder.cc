@@ -136,6 +136,26 @@ class Decoder::Loader {
     return layer;
   }
 
+  Result<std::unique_ptr<JointLayer>> ReadJointLayer() {
+    const DecoderConfig& config = model_.config_;
+    const int64_t width = config.width;
+    const int64_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
+    const auto name = [](const char* part) { return fmt::format("joint.{}.weight", part); };
+    auto joint = std::make_unique<JointLayer>();
+    TESSERA_ASSIGN_OR_RETURN(joint->hidden, ReadMatrix({{name("hidden"), width}}, width));
+    TESSERA_ASSIGN_OR_RETURN(joint->token, ReadMatrix({{name("token"), width}}, width));
+    Layer& layer = joint->layer;
+    TESSERA_ASSIGN_OR_RETURN(layer.attention_norm, ReadVector({{name("attn_norm"), width}}));
+    TESSERA_ASSIGN_OR_RETURN(layer.ffn_norm, ReadVector({{name("ff_norm"), width}}));
+    TESSERA_ASSIGN_OR_RETURN(
+        layer.qkv,
+        ReadMatrix({{name("q_proj"), q}, {name("k_proj"), kv}, {name("v_proj"), kv}}, width));
+    TESSERA_ASSIGN_OR_RETURN(layer.o, ReadMatrix({{name("attn_out"), width}}, q));
+    TESSERA_ASSIGN_OR_RETURN(layer.ffn, ReadFeedForward(name("ff_proj"), name("up_proj"),
+                                                        name("ff_out"), config.ffn_width));
+    return joint;
+  }
+
   Result<FeedForward> ReadFeedForward(const std::string& gate, const std::string& up,
                                       const std::string& down, int64_t ffn_width) {
     const int64_t width = model_.config_.width;
@@ -259,6 +279,30 @@ Result<std::unique_ptr<Decoder>> Decoder::Load(const DecoderConfig& config,
   return model;
 }
 
+Status Decoder::LoadJointLayer(const TensorSource& tensors) {
+  if (config_.mixture.experts > 0) {
+    return Unimplemented("{}: a joint layer for a mixture of experts; accepted: dense models",
+                         tensors.origin());
+  }
+  constexpr size_t kTensors = 11;
+  if (tensors.names().size() != kTensors) {
+    return InvalidArgument("{}: {} tensors; a joint layer has {}", tensors.origin(),
+                           tensors.names().size(), kTensors);
+  }
+  const bool plain =
+      format_.type == ops::WeightType::kF32 || format_.type == ops::WeightType::kBF16;
+  const LoadOptions options{
+      .format = plain ? format_ : ops::WeightFormat{.type = ops::WeightType::kBF16},
+      .progress = {}};
+  const int64_t before = weight_bytes_;
+  Loader loader(tensors, *this, options);
+  TESSERA_ASSIGN_OR_RETURN(joint_, loader.ReadJointLayer());
+  joint_->bytes = weight_bytes_ - before;
+  weight_bytes_ = before;
+  config_.traits.joint_layer = true;
+  return OkStatus();
+}
+
 ops::DecoderShape Decoder::NetworkShape() const {
   ops::DecoderShape shape;
   for (const Layer& layer : layers_) {
@@ -288,7 +332,13 @@ Result<std::unique_ptr<kv::KvCache>> Decoder::MakeKvCache(int32_t num_pages) {
   const ops::KvFormat format{.type = kv_type_,
                              .kv_heads = static_cast<int32_t>(config_.kv_heads),
                              .head_dim = static_cast<int32_t>(config_.head_dim)};
-  return kv::KvCache::Create(device_, format, static_cast<int32_t>(config_.layers), num_pages);
+  if (joint_ != nullptr) {
+    const int64_t rows = int64_t{num_pages} * ops::kPageRows;
+    TESSERA_ASSIGN_OR_RETURN(
+        joint_->kept, device_.Allocate(static_cast<size_t>(rows * config_.width) * sizeof(float)));
+  }
+  const int64_t layers = config_.layers + (joint_ == nullptr ? 0 : 1);
+  return kv::KvCache::Create(device_, format, static_cast<int32_t>(layers), num_pages);
 }
 
 Status Decoder::ReserveWorkspace(int64_t rows) {
@@ -312,6 +362,7 @@ Status Decoder::ReserveWorkspace(int64_t rows) {
   TESSERA_RETURN_IF_ERROR(reserve(workspace_.gate_up, ffn_rows, 2 * ffn_width));
   TESSERA_RETURN_IF_ERROR(reserve(workspace_.ffn, ffn_rows, ffn_width));
   TESSERA_RETURN_IF_ERROR(reserve(workspace_.cos_sin, rows, config_.rotated()));
+  if (joint_ != nullptr) TESSERA_RETURN_IF_ERROR(reserve(joint_->embedded, rows, config_.width));
   workspace_.rows = rows;
   return OkStatus();
 }
@@ -445,6 +496,7 @@ Status Decoder::ForwardHidden(const ForwardInput& input, const kv::KvCache& kv) 
   TESSERA_RETURN_IF_ERROR(device_.Embed(
       {.table = embedding_.get(), .tokens = input.tokens, .out = Floats(workspace_.hidden)}));
   TESSERA_RETURN_IF_ERROR(RunLayers(input, kv));
+  if (input.keep_hidden) TESSERA_RETURN_IF_ERROR(KeepHidden(input));
   // The attention buffer may be narrower than the hidden state, so the FFN's norm buffer takes the
   // gathered rows and the norm runs in place.
   TESSERA_RETURN_IF_ERROR(device_.GatherRows({.rows = input.out_rows,
@@ -462,9 +514,10 @@ Status Decoder::ForwardHidden(const ForwardInput& input, const kv::KvCache& kv) 
 Status Decoder::Forward(const ForwardInput& input, const kv::KvCache& kv,
                         std::span<const ops::RowRequest> requests, std::span<ops::RowStats> stats) {
   if (input.tokens.empty()) return OkStatus();
-  if (compiled_ != nullptr) {
+  joint_ran_ = input.joint;
+  if (compiled_ != nullptr && !input.keep_hidden && !input.joint) {
     std::vector<ops::KvLayer> layers;
-    for (int32_t i = 0; i < kv.num_layers(); ++i) layers.push_back(kv.layer(i));
+    for (int32_t i = 0; i < config_.layers; ++i) layers.push_back(kv.layer(i));
     return compiled_->Run({.tokens = input.tokens,
                            .positions = input.positions,
                            .slots = input.slots,
@@ -474,7 +527,7 @@ Status Decoder::Forward(const ForwardInput& input, const kv::KvCache& kv,
                            .requests = requests,
                            .stats = stats});
   }
-  TESSERA_RETURN_IF_ERROR(ForwardHidden(input, kv));
+  TESSERA_RETURN_IF_ERROR(input.joint ? ForwardJoint(input, kv) : ForwardHidden(input, kv));
   return device_.HeadStats({.rows = static_cast<int64_t>(input.out_rows.size()),
                             .hidden = Floats(workspace_.normed),
                             .head = &head(),

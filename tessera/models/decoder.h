@@ -42,6 +42,11 @@ class Decoder : public Model {
                                                const TensorSource& tensors, ops::Device& device,
                                                const LoadOptions& options);
 
+  // Adds the layer for joint sampling; once, before MakeKvCache. Tensors: joint.hidden and
+  // joint.token [width, width], and one layer of this network under its LLaDA names, without
+  // biases and norms of heads; all "joint.NAME.weight".
+  Status LoadJointLayer(const TensorSource& tensors);
+
   const ops::ModelTraits& traits() const override { return config_.traits; }
   const DecoderConfig& config() const { return config_; }
   // Of the layers' matrices; embedding, head and routers may differ.
@@ -50,7 +55,9 @@ class Decoder : public Model {
   }
   ops::KvType kv_type() const { return kv_type_; }  // what MakeKvCache makes
   int64_t weight_bytes() const override { return weight_bytes_ + expert_bytes_; }
-  int64_t weight_bytes_read() const override { return weight_bytes_ + expert_bytes_read_; }
+  int64_t weight_bytes_read() const override {
+    return joint_ran_ ? joint_->bytes + head().bytes() : weight_bytes_ + expert_bytes_read_;
+  }
   Result<std::unique_ptr<kv::KvCache>> MakeKvCache(int32_t num_pages) override;
 
   Status Forward(const ForwardInput& input, const kv::KvCache& kv,
@@ -76,6 +83,17 @@ class Decoder : public Model {
     Vector hidden, normed, qkv, attention, gate_up, ffn, cos_sin;
   };
 
+  // ADJUST (arXiv 2509.22738). With the final hidden states h of a full forward and the embeddings
+  // e of the canvas as it is now: z = A h + B e, one layer on z, the network's own head. The paper
+  // does not give the fusion; this is that of training/joint.py.
+  struct JointLayer {
+    std::unique_ptr<ops::Matrix> hidden, token;  // A, B
+    Layer layer;
+    int64_t bytes = 0;  // of weights
+    Vector embedded;    // [workspace rows, width]
+    Vector kept;        // [rows of all pages, width]: h by physical slot
+  };
+
   class Loader;
 
   Decoder(const DecoderConfig& config, ops::Device& device)
@@ -90,6 +108,9 @@ class Decoder : public Model {
   Status RunAttention(const Layer& layer, const ForwardInput& input, const ops::KvLayer& kv);
   Status RunFfn(const Layer& layer, int64_t rows);
   Status RunLayers(const ForwardInput& input, const kv::KvCache& kv);
+  Status KeepHidden(const ForwardInput& input);
+  // Leaves the corrected hidden state of out_rows in workspace_.normed.
+  Status ForwardJoint(const ForwardInput& input, const kv::KvCache& kv);
   // Shows x [rows, inputs of the weight] to the observer, if there is one, and multiplies.
   Status RunLinear(LinearSite site, const ops::LinearArgs& args);
   const ops::Matrix& head() const { return head_ ? *head_ : *embedding_; }
@@ -109,6 +130,8 @@ class Decoder : public Model {
   std::vector<float> rotary_rows_;   // of the forward's rows, on their way to the device
   Workspace workspace_;
   MixtureRunner mixture_runner_;
+  std::unique_ptr<JointLayer> joint_;         // null: none was loaded
+  bool joint_ran_ = false;                    // the last forward was a pass of it
   const LinearObserver* observer_ = nullptr;  // during ForwardLayers
   // Null where the device runs the operations one by one. Uses the weights: freed before them.
   std::unique_ptr<ops::CompiledDecoder> compiled_;

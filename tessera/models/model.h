@@ -21,6 +21,11 @@ struct ForwardInput {
   std::span<const int32_t> slots;               // [rows] where K and V go
   std::span<const ops::AttentionGroup> groups;  // cover the rows in order
   std::span<const int32_t> out_rows;            // rows whose logits are wanted, ascending
+  // The hidden states of all rows stay at their slots, for passes of the joint layer.
+  bool keep_hidden = false;
+  // A pass of the joint layer (ModelTraits::joint_layer): it corrects the hidden states that stayed
+  // at the rows' slots for the tokens given here.
+  bool joint = false;
 };
 
 class Model {

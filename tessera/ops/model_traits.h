@@ -28,6 +28,7 @@ struct ModelTraits {
   std::vector<TokenId> stop_ids;  // end-of-text tokens; the first one also pads
   // Tokens whose text ends a line, where the tokenizer is known.
   std::vector<TokenId> delimiter_ids = {};
+  bool joint_layer = false;  // has a layer for joint sampling (ADJUST, arXiv 2509.22738)
   int32_t vocab_size = 0;
   int32_t max_positions = 0;
 };

@@ -1,6 +1,7 @@
 // Traces of plain loops, one per method (tools/golden/rules.py), reproduced change by change.
 #include "tessera/decode/registry.h"
 #include "tessera/engine/engine.h"
+#include "tessera/formats/safetensors.h"
 #include "tests/golden/golden.h"
 
 namespace tessera::golden {
@@ -15,6 +16,10 @@ class Rules : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(Rules, PlainLoops) {
   const Loaded loaded = Load(GetParam(), ops::WeightType::kF32);
+  const auto joint = SafetensorsFile::Open(Folder(GetParam()) + "/joint.safetensors");
+  ASSERT_TRUE(joint.ok()) << joint.status().message();
+  const Status joined = loaded.model->LoadJointLayer(**joint);
+  ASSERT_TRUE(joined.ok()) << joined.message();
   const ops::ModelTraits traits = loaded.model->traits();
   const Result<json> records = ReadJsonFile(Folder(GetParam()) + "/rules.json");
   ASSERT_TRUE(records.ok()) << records.status().message();

@@ -1,5 +1,6 @@
 // Sequences with different strategies, lengths and block positions share every forward, and each
 // result equals its solo run token for token (oracle 15).
+#include "tessera/formats/safetensors.h"
 #include "tests/property/decoding.h"
 
 namespace tessera::property {
@@ -73,6 +74,35 @@ TEST(Batching, CausalModels) {
       {.strategy = "lookup,draft=3", .prompt = Prompt(9, 4), .sampling = kWarm, .seed = 6}};
   CheckBatch("llama", ops::WeightType::kBF16, jobs);
   CheckBatch("qwen3", ops::WeightType::kF32, jobs);
+}
+
+// Forwards and passes of the joint layer are batches of their own, in the same step.
+TEST(Batching, JointSampling) {
+  const std::vector<Job> jobs = {
+      {.strategy = "adjust=4,block=12", .prompt = Prompt(5, 1)},
+      {.strategy = "adjust=2,threshold=0.95,guidance=1,block=12", .prompt = Prompt(40, 2)},
+      {.strategy = "threshold=0.7,block=8,cache=dual", .prompt = Prompt(17, 3)},
+      {.strategy = "adjust=3,canvas=multiblock,block=6,dpad=8",
+       .prompt = Prompt(70, 4),
+       .sampling = kWarm,
+       .seed = 7},
+      {.strategy = "adjust=5,canvas=slowfast,block=12,eotp=predicted", .prompt = Prompt(8, 5)}};
+  for (const char* name : {"llada", "llada_gqa_tied"}) {
+    const golden::Loaded loaded = Load(name, ops::WeightType::kF32);
+    const auto layer =
+        golden::Unwrap(SafetensorsFile::Open(golden::Folder(name) + "/joint.safetensors"));
+    ASSERT_TRUE(loaded.model->LoadJointLayer(*layer).ok());
+    const std::vector<Outcome> together = RunTogether(*loaded.model, *loaded.device, jobs);
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      const Outcome alone = RunAlone(loaded, jobs[i]);
+      ExpectSame(together[i], alone, jobs[i].strategy);
+      EXPECT_EQ(alone.completion.metrics.joint_passes() > 0, jobs[i].strategy.starts_with("adjust"))
+          << jobs[i].strategy << ", " << alone.commits.size() << " steps";
+    }
+    // A group of one is one token per step.
+    EXPECT_EQ(RunAlone(loaded, {.strategy = "adjust=1"}).commits,
+              RunAlone(loaded, {.strategy = "threshold=2"}).commits);
+  }
 }
 
 // Rows that edits and shadows add change no mate, and no mate changes what is edited or taken back.

@@ -33,6 +33,7 @@ ops::ModelTraits TraitsOf(const Kind& kind) {
           .mask_id = kMask,
           .stop_ids = {kStop},
           .delimiter_ids = {1},
+          .joint_layer = true,
           .vocab_size = kVocab,
           .max_positions = 256};
 }
@@ -210,7 +211,8 @@ std::string RunOne(const Kind& kind, const Mode& mode, const std::string& strate
   // one a window at most. What is taken back is decided again, and finalised where it was.
   const int64_t looks = audit.revisions > 0 ? 2 * audit.revisions + length : 0;
   EXPECT_LE(steps, undecided + length / kBlock + 1 + looks);
-  EXPECT_EQ(model.forwards(), completion.metrics.total_forwards());
+  EXPECT_EQ(model.forwards(), metrics.total_forwards() + metrics.joint_passes());
+  EXPECT_EQ(metrics.joint_passes() > 0, strategy.starts_with("adjust"));
   EXPECT_EQ(std::count(completion.canvas.begin(), completion.canvas.end(), kMask), 0);
   for (size_t i = 0; i < mode.prompt.size(); ++i) {
     if (before[i] == kMask) continue;
@@ -237,6 +239,7 @@ std::vector<std::string> MembersOf(const std::string& slot) {
 bool ExpectRefusal(const Kind& kind, const std::string& cache, const std::string& canvas,
                    const std::string& rule = "") {
   if (rule.starts_with("wino") && kind.shifted) return true;
+  if (rule == "adjust" && cache != "none") return true;
   if (kind.attention == AttentionKind::kBidirectional) return cache == "exact";
   return (cache != "none" && cache != "exact") || (canvas != "blocks" && canvas != "multiblock");
 }

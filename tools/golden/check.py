@@ -165,7 +165,8 @@ class Net:
                 continue
             gate = linear(h, layer["gate"])
             x = x + linear(gate * gate.sigmoid() * linear(h, layer["up"]), layer["down"])
-        return self.rms(x, self.norm) @ self.head.T, store
+        self.final = self.rms(x, self.norm)
+        return self.final @ self.head.T, store
 
 
 def cut(past, end):

@@ -13,6 +13,7 @@ import math
 import sys
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from check import ROOT, Canvas, Net, quota, top
 
@@ -30,12 +31,19 @@ class Trace(Canvas):
         """A counted forward; softmax of its rows without the mask token, and its stored rows."""
         self.seen.append(list(self.x))
         rows, store = self.net.run(self.x if ids is None else ids, **how)
+        return self.softmax(rows), store
+
+    def probs_of(self, rows):
+        """A counted pass over rows that something else computed."""
+        self.seen.append(list(self.x))
+        return self.softmax(rows)
+
+    def softmax(self, rows):
         if self.noise is not None:
             rows = rows + NOISE * (2 * torch.rand(rows.shape, generator=self.noise) - 1)
         rows = rows.double()
         self.logits = rows
-        p = rows.softmax(-1)
-        return p, store
+        return rows.softmax(-1)
 
     def set(self, pairs):
         """Writes {position: (id, probability)}."""
@@ -362,15 +370,60 @@ def adablock(c, o):
         a = b
 
 
+def random_joint(net):
+    """A joint layer that changes predictions noticeably; its values are exact in bf16."""
+    g, d, f = torch.Generator().manual_seed(1), net.hidden, net.layers[0]["gate"][0].shape[0]
+    shapes = {"hidden": (d, d), "token": (d, d), "attn_norm": (d,), "ff_norm": (d,), "q_proj": (d, d),
+              "k_proj": (net.kv * net.dim, d), "v_proj": (net.kv * net.dim, d), "attn_out": (d, d), "ff_proj": (f, d),
+              "up_proj": (f, d), "ff_out": (d, f)}
+    out = {}
+    for name, shape in shapes.items():
+        value = torch.randn(shape, generator=g) * shape[-1] ** -.5 * .5
+        value = value + 1 if len(shape) == 1 else value + torch.eye(d) if name == "hidden" else value
+        out[f"joint.{name}.weight"] = value.bfloat16()
+    return out
+
+
+def corrected(net, h, ids):
+    """ADJUST's layer on the hidden states of a forward and the canvas as it is now."""
+    w = {k.split(".")[1]: v.float() for k, v in net.joint.items()}
+    n, share = len(ids), net.heads // net.kv
+    z = h @ w["hidden"].T + net.embed[torch.tensor(ids)] @ w["token"].T
+    x = net.rms(z, w["attn_norm"])
+    q, k, v = ((x @ w[p + "_proj"].T).view(n, -1, net.dim) for p in "qkv")
+    q, k = net.rotate(q, torch.arange(n)), net.rotate(k, torch.arange(n)).repeat_interleave(share, 1)
+    score = torch.einsum("qhd,khd->hqk", q, k) / net.dim ** 0.5
+    mixed = torch.einsum("hqk,khd->qhd", score.softmax(-1), v.repeat_interleave(share, 1)).reshape(n, -1)
+    z = z + mixed @ w["attn_out"].T
+    x = net.rms(z, w["ff_norm"])
+    gate = x @ w["ff_proj"].T
+    return (z + (gate * gate.sigmoid() * (x @ w["up_proj"].T)) @ w["ff_out"].T) @ net.head.T
+
+
+def adjust(c, o):
+    """ADJUST: one token of a full forward, then up to group - 1 more, each from a pass of the layer."""
+    for a, b in blocks(c, o["block"]):
+        while c.masked(a, b):
+            p, _ = c.probs()
+            h = c.net.final
+            for j in range(o["group"]):
+                where = c.masked(a, b)
+                if not where:
+                    break
+                if j and o["passes"]:
+                    p = c.probs_of(corrected(c.net, h, c.x))
+                c.set(by_threshold(guesses(c, p, where), o["threshold"]))
+
+
 LOOPS = {"threshold": plain(threshold), "entropy_threshold": plain(entropy_threshold), "local_leap": plain(local_leap),
          "credit": plain(credit), "klass": plain(klass), "hierarchical": plain(hierarchical), "edit": edit,
          "wino": wino, "rcr": rcr, "remdm": remdm, "dkv": dkv, "vicinity": vicinity, "recap": recap, "slowfast": slowfast,
-         "adablock": adablock}
+         "adablock": adablock, "adjust": adjust}
 
 
 def text(name, o):
     """The strategy as the engine reads it."""
-    o = dict(o)
+    o = {k: v for k, v in o.items() if k != "passes"}
     own = {"dkv": "cache", "vicinity": "cache", "recap": "cache", "slowfast": "canvas", "adablock": "canvas"}.get(name)
     head = f"threshold={o.pop('threshold')},{own}={name}" if own else name
     if isinstance(o.get("delimiters"), list):
@@ -409,6 +462,8 @@ CASES = [
     ("vicinity", dict(threshold=0.6, before=3, after=2, warmup=2, block=8), dict(before=99, after=99), 24),
     ("recap", dict(threshold=0.6, local=2, group=4, block=12), dict(local=0), 24),
     ("slowfast", dict(threshold=0.6, slow=2, sure=0.35, block=12), dict(slow=99), 24),
+    ("adjust", dict(group=4, threshold=2.0, passes=True, block=12), dict(passes=False), 24),
+    ("adjust", dict(group=3, threshold=0.6, passes=True, block=8), dict(group=1), 24),
     ("adablock", dict(threshold=0.6, block=12, delimiter_threshold=0.2, look=0.5, delimiters=list(range(0, 160, 7))),
      dict(delimiter_threshold=2.0), 24),
 ]
@@ -439,6 +494,9 @@ def main():
     torch.set_grad_enabled(False)
     for folder in (ROOT / "llada", ROOT / "llada_gqa_tied"):
         net, file = Net(folder / "model"), folder / "rules.json"
+        if write:
+            save_file(random_joint(net), folder / "joint.safetensors")
+        net.joint = load_file(folder / "joint.safetensors")
         if write:
             cases = [stable_case(net, *case) for case in CASES]
             file.write_text("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")

@@ -64,6 +64,9 @@ struct RuleNeeds {
   // everything but the position it stands for (WINO, arXiv 2507.18578).
   bool shadow_rows = false;
   int32_t top_n = 0;  // length of RowStats::top
+  // After every full forward up to so many passes of the model's joint layer over the same window;
+  // each asks the rule again. Needs a cache that recomputes every row.
+  int32_t joint_passes = 0;
 };
 
 // Changes to decided tokens that are not fixed.

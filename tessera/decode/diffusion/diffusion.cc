@@ -138,6 +138,19 @@ void DiffusionStrategy::AddForRule(const SequenceView& view, StepPlan* plan) {
                plan);
 }
 
+// Makes the plan a pass of the joint layer, if some are left of the last forward and it kept what
+// the plan needs. Blocks do not share a forward; one that grows keeps it.
+void DiffusionStrategy::TakeJointPass(bool moved, StepPlan* plan) {
+  if (joint_left_ > 0 && !moved && layout_.rows().Minus(kept_).empty()) {
+    --joint_left_;
+    plan->kind = ForwardKind::kJoint;
+    return;
+  }
+  joint_left_ = needs_.joint_passes;
+  kept_ = layout_.rows();
+  plan->keep_hidden = true;
+}
+
 Result<StepPlan> DiffusionStrategy::Plan(const SequenceView& view, const StepBudget&) {
   if (view.step == 0) revisions_.Begin(view);
   Window window = NextWindow(view);
@@ -146,7 +159,7 @@ Result<StepPlan> DiffusionStrategy::Plan(const SequenceView& view, const StepBud
                                             .first_undecided = FirstUndecided(view),
                                             .num_windows = window.num_windows}));
   }
-  const bool new_window = !window.SameAs(window_);
+  const bool new_window = !window.SameAs(window_), moved = window.begin != window_.begin;
   window_ = std::move(window);
   if (new_window && !widened_) {
     window_step_ = 0;
@@ -165,6 +178,7 @@ Result<StepPlan> DiffusionStrategy::Plan(const SequenceView& view, const StepBud
   plan.noise_step = view.step;
   if (config_.end_of_text == EndOfText::kLast) plan.probe = traits_.stop_ids;
   layout_.AddRows(view, cache, window_.hidden, Wanted(view, cache), &plan);
+  if (needs_.joint_passes > 0) TakeJointPass(moved, &plan);
   for (OutRow& out : plan.out) {
     commit_->Probe(out.position, &out.probe);
     if (!out.probe.empty())

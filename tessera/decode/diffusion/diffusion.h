@@ -56,6 +56,7 @@ class DiffusionStrategy : public Strategy {
   Window NextWindow(const SequenceView& view);
   std::vector<int32_t> Wanted(const SequenceView& view, const CachePlan& cache) const;
   void AddForRule(const SequenceView& view, StepPlan* plan);
+  void TakeJointPass(bool moved, StepPlan* plan);
 
   // Where the rule sees decided positions and may change them.
   SlotRange Reachable() const;
@@ -88,7 +89,9 @@ class DiffusionStrategy : public Strategy {
   int32_t window_undecided_ = 0;
   bool hold_ = false;     // the rule looks at window_ once more although nothing in it is undecided
   bool widened_ = false;  // window_ was widened to what the rule took back before it
-  Predict predict_ = Predict::kWindow;                            // of the planned forward
+  int32_t joint_left_ = 0;              // passes of the joint layer before the next forward
+  RowSet kept_;                         // rows whose hidden states the last forward kept
+  Predict predict_ = Predict::kWindow;  // of the planned forward
   size_t num_candidates_ = 0, num_decided_ = 0, num_shadow_ = 0;  // its out rows, in this order
 };
 
