@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "apps/eval/own_text.h"
 #include "apps/eval/stats.h"
 #include "apps/eval/targets.h"
 
@@ -112,6 +113,7 @@ std::string BestLine(const GridReport& report, size_t group) {
     for (const Cell& other : report.cells) {
       if (base == nullptr || other.group != group || other.model != cell.model ||
           !other.complete() || !base->complete() || other.sum.forwards() == 0 ||
+          AimsAtOwnText(report.grid.entries[other.entry].strategy) ||  // a bound, not a method
           other.sum.accuracy() < base->sum.accuracy() - kOnePoint - 1e-9) {
         continue;
       }
