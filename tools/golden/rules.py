@@ -401,12 +401,12 @@ def corrected(net, h, ids):
 
 
 def adjust(c, o):
-    """ADJUST: one token of a full forward, then up to group - 1 more, each from a pass of the layer."""
+    """ADJUST: one token of a full forward, then up to tokens - 1 more, each from a pass of the layer."""
     for a, b in blocks(c, o["block"]):
         while c.masked(a, b):
             p, _ = c.probs()
             h = c.net.final
-            for j in range(o["group"]):
+            for j in range(o["tokens"]):
                 where = c.masked(a, b)
                 if not where:
                     break
@@ -462,8 +462,8 @@ CASES = [
     ("vicinity", dict(threshold=0.6, before=3, after=2, warmup=2, block=8), dict(before=99, after=99), 24),
     ("recap", dict(threshold=0.6, local=2, group=4, block=12), dict(local=0), 24),
     ("slowfast", dict(threshold=0.6, slow=2, sure=0.35, block=12), dict(slow=99), 24),
-    ("adjust", dict(group=4, threshold=2.0, passes=True, block=12), dict(passes=False), 24),
-    ("adjust", dict(group=3, threshold=0.6, passes=True, block=8), dict(group=1), 24),
+    ("adjust", dict(tokens=4, threshold=2.0, passes=True, block=12), dict(passes=False), 24),
+    ("adjust", dict(tokens=3, threshold=0.6, passes=True, block=8), dict(tokens=1), 24),
     ("adablock", dict(threshold=0.6, block=12, delimiter_threshold=0.2, look=0.5, delimiters=list(range(0, 160, 7))),
      dict(delimiter_threshold=2.0), 24),
 ]

@@ -1,7 +1,7 @@
 // ADJUST, approximate joint sampling (arXiv 2509.22738): a forward predicts every position as if it
 // stood alone. Here only its best prediction is committed; then a small trained layer corrects what
 // the forward found for that token, the best corrected prediction is committed, and so on, until
-// `group` tokens have come of one forward. A pass of the layer costs one layer and the head.
+// `tokens` have come of one forward. A pass of the layer costs one layer and the head.
 //
 // With a threshold every prediction that reaches it is committed in each pass too, so that sure
 // positions need no pass of their own; the published method commits one at a time.
@@ -12,9 +12,9 @@ namespace {
 
 class AdjustRule : public CommitRule {
  public:
-  AdjustRule(int32_t group, float threshold) : group_(group), threshold_(threshold) {}
+  AdjustRule(int32_t tokens, float threshold) : tokens_(tokens), threshold_(threshold) {}
 
-  RuleNeeds needs() const override { return {.joint_passes = group_ - 1}; }
+  RuleNeeds needs() const override { return {.joint_passes = tokens_ - 1}; }
 
   void Select(const CommitContext& context, std::vector<int32_t>* chosen) override {
     const int32_t best = MostConfident(context.candidates);
@@ -25,7 +25,7 @@ class AdjustRule : public CommitRule {
   }
 
  private:
-  int32_t group_;
+  int32_t tokens_;
   float threshold_;
 };
 
@@ -38,20 +38,20 @@ const CommitRuleEntry& Adjust() {
       .help =
           "several tokens of a forward, each chosen in sight of the ones before, by a trained "
           "layer",
-      .main_option = "group",
-      .options = {IntOption("group", 4, 1, 64, "tokens per forward; 1: one per step"),
+      .main_option = "tokens",
+      .options = {IntOption("tokens", 4, 1, 64, "tokens per forward; 1: one per step"),
                   FloatOption("threshold", 2, 0, 2,
                               "confidence from which others come along; above 1: none")},
       .make_checked = [](const Options& options,
                          const RuleSetup& setup) -> Result<std::unique_ptr<CommitRule>> {
-        const auto group = static_cast<int32_t>(options.Int("group"));
-        if (group > 1 && !setup.traits.joint_layer) {
+        const auto tokens = static_cast<int32_t>(options.Int("tokens"));
+        if (tokens > 1 && !setup.traits.joint_layer) {
           return InvalidArgument(
               "adjust needs a layer trained for this model, joint.safetensors in its folder "
-              "(training/joint.py); accepted without one: group=1");
+              "(training/joint.py); accepted without one: tokens=1");
         }
         return std::unique_ptr<CommitRule>(
-            std::make_unique<AdjustRule>(group, static_cast<float>(options.Float("threshold"))));
+            std::make_unique<AdjustRule>(tokens, static_cast<float>(options.Float("threshold"))));
       }};
   return entry;
 }

@@ -5,10 +5,10 @@ namespace tessera::decode {
 namespace {
 
 TEST(AdjustRule, TakesTheBestAndWhatReachesTheThreshold) {
-  RuleUnderTest one(commit::Adjust(), {{"group", "1"}});
+  RuleUnderTest one(commit::Adjust(), {{"tokens", "1"}});
   EXPECT_EQ(one.Select({0.2f, 0.9f, 0.8f}), (Indices{1}));
   EXPECT_EQ(one.rule().needs().joint_passes, 0);
-  RuleUnderTest more(commit::Adjust(), {{"group", "1"}, {"threshold", "0.8"}});
+  RuleUnderTest more(commit::Adjust(), {{"tokens", "1"}, {"threshold", "0.8"}});
   EXPECT_EQ(more.Select({0.2f, 0.9f, 0.8f}), (Indices{1, 2}));
   EXPECT_EQ(more.Select({0.2f, 0.1f}), (Indices{0}));
 }
