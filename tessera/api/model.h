@@ -114,8 +114,9 @@ struct GenerateMetrics {
   int64_t prompt_tokens = 0;
   int64_t output_tokens = 0;  // to the first end-of-text, it included
   int64_t full_forwards = 0, window_forwards = 0, finalise_forwards = 0;
-  int64_t joint_passes = 0;  // of the layer for joint sampling; not forwards, their rows not counted
-  int64_t rows = 0;          // evaluated in all forwards
+  int64_t joint_passes =
+      0;             // of the layer for joint sampling; not forwards, their rows not counted
+  int64_t rows = 0;  // evaluated in all forwards
   int64_t weight_bytes = 0;  // read by all forwards: of a mixture, the experts that some row chose
   int64_t reused_rows = 0;   // seen by forwards that did not evaluate them
   int64_t probe_rows = 0;    // of the evaluated ones, those that only measure drift
