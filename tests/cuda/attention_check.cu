@@ -13,6 +13,7 @@
 
 #include "tests/cuda/attention_scene.h"
 #include "tests/cuda/attention_time.h"
+#include "tests/cuda/need_gpu.h"
 
 namespace tessera::cuda {
 namespace {
@@ -230,5 +231,6 @@ int Main(std::string_view mode, int only) {
 }  // namespace tessera::cuda
 
 int main(int argc, char** argv) {
+  if (!tessera::cuda::HasGpu()) return tessera::cuda::kSkipped;
   return tessera::cuda::Main(argc > 1 ? argv[1] : "", argc > 2 ? std::atoi(argv[2]) : -1);
 }

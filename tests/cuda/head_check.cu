@@ -15,6 +15,7 @@
 
 #include "tessera/ops/ref/ref_ops.h"
 #include "tests/cuda/head_time.h"
+#include "tests/cuda/need_gpu.h"
 #include "tests/ops/tolerances.h"
 
 namespace tessera::cuda {
@@ -361,4 +362,7 @@ int Main(std::string_view mode) {
 }  // namespace
 }  // namespace tessera::cuda
 
-int main(int argc, char** argv) { return tessera::cuda::Main(argc > 1 ? argv[1] : ""); }
+int main(int argc, char** argv) {
+  if (!tessera::cuda::HasGpu()) return tessera::cuda::kSkipped;
+  return tessera::cuda::Main(argc > 1 ? argv[1] : "");
+}

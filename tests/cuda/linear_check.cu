@@ -12,6 +12,7 @@
 
 #include "tests/cuda/linear_harness.h"
 #include "tests/cuda/linear_time.h"
+#include "tests/cuda/need_gpu.h"
 
 namespace tessera::cuda {
 namespace {
@@ -385,4 +386,7 @@ int Main(std::span<char*> arguments) {
 }  // namespace
 }  // namespace tessera::cuda
 
-int main(int argc, char** argv) { return tessera::cuda::Main({argv, static_cast<size_t>(argc)}); }
+int main(int argc, char** argv) {
+  if (!tessera::cuda::HasGpu()) return tessera::cuda::kSkipped;
+  return tessera::cuda::Main({argv, static_cast<size_t>(argc)});
+}

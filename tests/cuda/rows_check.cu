@@ -9,6 +9,7 @@
 
 #include "tessera/backend/cuda/linear_plain.h"
 #include "tests/cuda/linear_time.h"
+#include "tests/cuda/need_gpu.h"
 
 namespace tessera::cuda {
 namespace {
@@ -243,4 +244,7 @@ int Main(std::string_view mode) {
 }  // namespace
 }  // namespace tessera::cuda
 
-int main(int argc, char** argv) { return tessera::cuda::Main(argc > 1 ? argv[1] : ""); }
+int main(int argc, char** argv) {
+  if (!tessera::cuda::HasGpu()) return tessera::cuda::kSkipped;
+  return tessera::cuda::Main(argc > 1 ? argv[1] : "");
+}
