@@ -112,7 +112,11 @@ const CodedRow& RowReader::ReadCodes(const MatrixPart& part, int64_t row) {
   const QuantizedLayout& layout = part.quantized->layout();
   ReadQuantized(*part.quantized, row);
   const int zero = 1 << (layout.bits - 1);
-  for (int64_t k = 0; k < in_; ++k) row_.codes[k] = static_cast<int8_t>(codes_[k] - zero);
+  // Locals: stores of bytes could change anything that members point to, once per byte.
+  const auto* const stored = codes_.data();
+  int8_t* const codes = row_.codes.data();
+  const int64_t count = in_;
+  for (int64_t k = 0; k < count; ++k) codes[k] = static_cast<int8_t>(stored[k] - zero);
   if (format_.type == WeightType::kInt8) {
     KeepInt8(layout);
     return row_;
