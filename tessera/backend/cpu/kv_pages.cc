@@ -117,19 +117,6 @@ void WithStorage(ops::KvType type, const Visit& visit) {
 }
 
 template <typename S>
-void StoreRow(const ops::RotateAndStoreArgs& args, std::span<const int32_t> pages, int32_t slot,
-              const float* k, const float* v) {
-  using T = typename S::Type;
-  const ops::KvFormat& format = args.kv.format;
-  const int32_t dim = format.head_dim, padded = PaddedDim(format);
-  for (int32_t h = 0; h < format.kv_heads; ++h) {
-    StoreHead(S(), Head<T>(args.kv.k, format, pages, slot, h),
-              Head<T>(args.kv.v, format, pages, slot, h), slot % ops::kPageRows, dim, padded,
-              k + h * dim, v + h * dim);
-  }
-}
-
-template <typename S>
 void CopySlot(const ops::KvCopyArgs& args, int32_t from, int32_t to) {
   using T = typename S::Type;
   const ops::KvFormat& format = args.kv.format;
@@ -160,20 +147,38 @@ void RotateAndStore(const ops::RotateAndStoreArgs& args, const OpKernels& kernel
   for (const ops::AttentionGroup& group : args.groups) {
     for (int32_t row = group.row_begin; row < group.row_end; ++row) group_of[row] = &group;
   }
-  pool.ParallelFor(args.rows, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t row = begin; row < end; ++row) {
-      float* q = args.qkv + row * stride;
-      float* k = q + int64_t{args.heads} * dim;
-      const float* v = k + int64_t{format.kv_heads} * dim;
-      for (int32_t h = 0; h < args.heads + format.kv_heads; ++h) {
-        float* head = q + h * dim;
-        const float* norm = h < args.heads ? args.q_norm : args.k_norm;
-        if (norm) kernels.rms_norm(head, norm, args.norm_eps, dim, head);
-        Rotate(head, args.rotary_dim, args.cos_sin + row * args.rotary_dim);
-      }
-      if (group_of[row] == nullptr) continue;
+  // A few rows of one head at a time: neighbouring slots share cache lines.
+  constexpr int64_t kRows = 16;
+  const int64_t row_blocks = (args.rows + kRows - 1) / kRows;
+  const int32_t shared = args.heads / format.kv_heads;  // query heads of one head of K
+  pool.ParallelFor(row_blocks * format.kv_heads, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t item = begin; item < end; ++item) {
+      const auto kv_head = static_cast<int32_t>(item % format.kv_heads);
+      const int64_t first = item / format.kv_heads * kRows,
+                    last = std::min(first + kRows, args.rows);
+      const auto head_of = [&](int64_t row, int32_t head) {
+        return args.qkv + row * stride + int64_t{head} * dim;
+      };
+      const auto rotate = [&](int32_t head, const float* norm) {
+        for (int64_t row = first; row < last; ++row) {
+          float* const at = head_of(row, head);
+          if (norm) kernels.rms_norm(at, norm, args.norm_eps, dim, at);
+          Rotate(at, args.rotary_dim, args.cos_sin + row * args.rotary_dim);
+        }
+      };
+      for (int32_t h = 0; h < shared; ++h) rotate(kv_head * shared + h, args.q_norm);
+      const int32_t k_head = args.heads + kv_head, v_head = k_head + format.kv_heads;
+      rotate(k_head, args.k_norm);
       WithStorage(format.type, [&]<typename S>(S) {
-        StoreRow<S>(args, group_of[row]->pages, args.slots[row], k, v);
+        using T = typename S::Type;
+        for (int64_t row = first; row < last; ++row) {
+          const ops::AttentionGroup* const group = group_of[row];
+          if (group == nullptr) continue;
+          const int32_t slot = args.slots[row];
+          StoreHead(S(), Head<T>(args.kv.k, format, group->pages, slot, kv_head),
+                    Head<T>(args.kv.v, format, group->pages, slot, kv_head), slot % ops::kPageRows,
+                    dim, PaddedDim(format), head_of(row, k_head), head_of(row, v_head));
+        }
       });
     }
   });
