@@ -24,21 +24,12 @@ DecoderConfig SmallConfig() {
   config.head_dim = 8;
   config.rotary_dim = 4;
   config.ffn_width = 48;
-  config.names = {.embedding = "e", .final_norm = "n", .head = "h"};
-  config.names.attention_norm = "{}.an";
-  config.names.q = "{}.q";
-  config.names.k = "{}.k";
-  config.names.v = "{}.v";
+  config.names = ShortNames();
   config.names.q_bias = "{}.qb";
   config.names.k_bias = "{}.kb";
   config.names.v_bias = "{}.vb";
-  config.names.o = "{}.o";
   config.names.q_norm = "{}.qn";
   config.names.k_norm = "{}.kn";
-  config.names.ffn_norm = "{}.fn";
-  config.names.gate = "{}.g";
-  config.names.up = "{}.u";
-  config.names.down = "{}.d";
   return config;
 }
 

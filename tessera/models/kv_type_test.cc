@@ -20,16 +20,7 @@ class KeysAndValues : public testing::Test {
     config.heads = config.kv_heads = 2;
     config.head_dim = config.rotary_dim = 8;
     config.ffn_width = 16;
-    config.names = {.embedding = "e", .final_norm = "n", .head = "h"};
-    config.names.attention_norm = "{}.an";
-    config.names.q = "{}.q";
-    config.names.k = "{}.k";
-    config.names.v = "{}.v";
-    config.names.o = "{}.o";
-    config.names.ffn_norm = "{}.fn";
-    config.names.gate = "{}.g";
-    config.names.up = "{}.u";
-    config.names.down = "{}.d";
+    config.names = ShortNames();
     return config;
   }
   static std::unique_ptr<Decoder> Load(ops::Device& device, ops::WeightFormat format,

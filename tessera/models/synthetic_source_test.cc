@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "tessera/models/testing.h"
 #include "tessera/ops/weight_rounding.h"
 
 namespace tessera::models {
@@ -17,16 +18,7 @@ DecoderConfig SmallConfig() {
   config.heads = config.kv_heads = 3;
   config.head_dim = 32;
   config.ffn_width = 160;
-  config.names = {.embedding = "e", .final_norm = "n", .head = "h"};
-  config.names.attention_norm = "{}.an";
-  config.names.q = "{}.q";
-  config.names.k = "{}.k";
-  config.names.v = "{}.v";
-  config.names.o = "{}.o";
-  config.names.ffn_norm = "{}.fn";
-  config.names.gate = "{}.g";
-  config.names.up = "{}.u";
-  config.names.down = "{}.d";
+  config.names = ShortNames();
   return config;
 }
 

@@ -5,9 +5,25 @@
 #include <span>
 #include <string_view>
 
+#include "tessera/models/decoder_config.h"
 #include "tessera/ops/ref/ref_device.h"
 
 namespace tessera::models {
+
+// Tensor names of a dense network without biases and head norms.
+inline TensorNames ShortNames() {
+  TensorNames names = {.embedding = "e", .final_norm = "n", .head = "h"};
+  names.attention_norm = "{}.an";
+  names.q = "{}.q";
+  names.k = "{}.k";
+  names.v = "{}.v";
+  names.o = "{}.o";
+  names.ffn_norm = "{}.fn";
+  names.gate = "{}.g";
+  names.up = "{}.u";
+  names.down = "{}.d";
+  return names;
+}
 
 // Hands everything to the scalar reference; a base for devices that watch or add something.
 class ReferenceDevice : public ops::Device {

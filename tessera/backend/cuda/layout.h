@@ -158,11 +158,6 @@ TESSERA_HD constexpr int64_t PairedRow(int64_t packed, int64_t half_out) {
   const int64_t feature = packed / 16 * 8 + packed % 8;
   return packed % 16 < 8 ? feature : half_out + feature;
 }
-// The inverse: where row `row` of [gate | up] lies.
-TESSERA_HD constexpr int64_t PackedOfPaired(int64_t row, int64_t half_out) {
-  const int64_t feature = row % half_out;
-  return feature / 8 * 16 + feature % 8 + (row < half_out ? 0 : 8);
-}
 
 // --- Keys and values
 // -----------------------------------------------------------------------------------
